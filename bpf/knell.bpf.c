@@ -1,0 +1,545 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * knell.bpf.c - the programs of the bpf source: one for each moment of a task's life. Each asks the
+ * interest table first: for a process that nobody watches that is one indexed load and a test.
+ *
+ * They run with preemption off; none can be interrupted by itself, but freed() runs in a soft
+ * interrupt and signalled() in any context, so whatever they share with the others is atomic.
+ */
+#include "maps.h"
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#include "signal.h"
+#include "slot.h"
+#include "task.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+static __always_inline void count_lost(__u32 home)
+{
+	struct knell_head *head = head_at(home);
+
+	if (head)
+		__sync_fetch_and_add(&head->lost, 1);
+}
+
+/* What every full record has. `task` is the thread or, for a process, any thread of it. */
+static __always_inline void fill_head(struct knell_event *event, struct task_struct *task,
+				      __u32 home, __u8 kind, __u8 scope)
+{
+	const struct cred *cred = BPF_CORE_READ(task, cred);
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+
+	event->version = KNELL_EVENT_VERSION;
+	event->kind = kind;
+	event->scope = scope;
+	event->reserved = 0;
+	event->flags = 0;
+	event->unknown = 0;
+	event->time = bpf_ktime_get_boot_ns();
+	event->seq = 0;
+	event->ring = home;
+	event->cpu = bpf_get_smp_processor_id();
+	if (scope == KNELL_THREAD)
+		thread_id(&event->task, task);
+	else
+		process_id(&event->task, task);
+	process_id(&event->parent, BPF_CORE_READ(leader, real_parent));
+	event->uid = BPF_CORE_READ(cred, uid.val);
+	event->gid = BPF_CORE_READ(cred, gid.val);
+	event->cgroup = cgroup_of(task);
+	event->cookie = 0;
+	copy_comm(event->comm, task->comm);
+}
+
+/* ---- births ---- */
+
+static __always_inline void tell_birth(struct knell_slot *slot, __u32 index)
+{
+	struct knell_head *head = head_at(slot->home);
+	__u32 home = slot->home;
+	void *ring = bpf_map_lookup_elem(&rings, &home);
+	struct knell_ref *ref;
+
+	if (!head || !ring)
+		return;
+	ref = bpf_ringbuf_reserve(ring, sizeof(*ref), 0);
+	if (!ref) { /* not lost: the slot tells it */
+		head->sweep = 1;
+		wake(head, true);
+		return;
+	}
+	ref->size = sizeof(*ref);
+	ref->version = KNELL_EVENT_VERSION;
+	ref->kind = KNELL_CLONE;
+	ref->scope = KNELL_PROCESS;
+	ref->is_ref = 1;
+	ref->slot = index;
+	ref->reserved = 0;
+	bpf_ringbuf_submit(ref, BPF_RB_NO_WAKEUP);
+	wake_for_ring(head, ring);
+}
+
+/* The number was used before by a process that the kernel has released, but not yet freed. */
+static __always_inline void retire(__u64 entry)
+{
+	__u32 index = KNELL_INTEREST_SLOT(entry);
+	struct knell_slot *slot = slot_at(index);
+
+	if (!slot)
+		return;
+	if (__sync_val_compare_and_swap(&slot->state, SLOT_ALIVE, SLOT_DYING) == SLOT_ALIVE) {
+		slot->flags |= SLOT_MISSED;
+		slot->death = slot->birth;
+		slot->death.time = bpf_ktime_get_boot_ns();
+		slot->state = SLOT_DEAD;
+		tell(index, SLOT_EXIT | SLOT_RETIRED);
+	} else {
+		tell(index, SLOT_RETIRED);
+	}
+}
+
+static __always_inline void fill_birth(struct knell_slot *slot, struct task_struct *child,
+				       __u64 clone_flags)
+{
+	process_id(&slot->task, child);
+	take_moment(&slot->birth, child);
+	slot->clone_flags = clone_flags;
+	slot->exit_signal = child->exit_signal;
+	__builtin_memcpy(slot->comm, slot->birth.comm, sizeof(slot->comm));
+	slot->kill.signo = 0;
+	slot->term.signo = 0;
+	slot->other.signo = 0;
+	slot->pending = 0;
+	slot->execed = 0;
+}
+
+/* The child of a watched process inherits the watch. Nothing is allocated: slots are reserved. */
+static __always_inline int inherit(__u64 entry, struct task_struct *child, __u64 clone_flags)
+{
+	__u32 watch_index = KNELL_INTEREST_WATCH(entry);
+	struct knell_watch_entry *watch = watch_at(watch_index);
+	struct knell_slot *creator = slot_at(KNELL_INTEREST_SLOT(entry));
+	__u64 *place = interest_at(child->tgid);
+	struct knell_slot *slot;
+	__u32 root = 0, index;
+	__u64 taken = 0;
+
+	if (!watch)
+		return 0;
+	if (entry & KNELL_ARMED) {
+		root = KNELL_INTEREST_SLOT(entry);
+		creator = NULL;
+	}
+	if (!place) { /* pid_max was raised after we started */
+		__sync_fetch_and_add(&watch->lost_births, 1);
+		__sync_fetch_and_add(&watch->lost_deaths, 1);
+		return 0;
+	}
+	if (*place)
+		retire(*place);
+
+	if (!root)
+		taken = slot_take();
+	index = root ? root : (__u32)taken;
+	slot = slot_at(index);
+	if (!slot) {
+		struct knell_head *head = head_at(home_of(child->tgid));
+
+		*place = KNELL_INTEREST(watch_index, 0);
+		__sync_fetch_and_add(&watch->lost_births, 1);
+		if (head)
+			wake(head, false);
+		return 0;
+	}
+	slot->flags = root ? SLOT_ROOT : 0;
+	slot->watch = watch_index;
+	slot->home = bpf_get_smp_processor_id() % cpu_count;
+	if (!root)
+		slot->pool = taken >> 32;
+	slot->creator_slot = creator ? KNELL_INTEREST_SLOT(entry) : 0;
+	slot->creator_start = creator ? creator->task.start : 0;
+	fill_birth(slot, child, clone_flags);
+	/* Release: whoever sees it alive sees its birth. The child cannot run before we return. */
+	__sync_lock_test_and_set(&slot->state, SLOT_ALIVE);
+	*place = KNELL_INTEREST(watch_index, index);
+	tell_birth(slot, index);
+	return 0;
+}
+
+/* A record about one thread; its process is watched. */
+static __always_inline struct knell_event *thread_record(struct task_struct *task, __u64 entry,
+							 __u32 *ret_home, void **ret_ring,
+							 __u8 kind, const __u32 size)
+{
+	struct knell_slot *slot = slot_of(task, entry);
+	__u32 home = slot ? slot->home : home_of(task->tgid);
+	void *ring = bpf_map_lookup_elem(&rings, &home);
+	struct knell_event *event;
+
+	if (!ring)
+		return NULL;
+	event = bpf_ringbuf_reserve(ring, size, 0);
+	if (!event) {
+		count_lost(home);
+		return NULL;
+	}
+	fill_head(event, task, home, kind, KNELL_THREAD);
+	event->size = size;
+	*ret_home = home;
+	*ret_ring = ring;
+	return event;
+}
+
+static __always_inline void submit(struct knell_event *event, __u32 home, void *ring)
+{
+	struct knell_head *head = head_at(home);
+
+	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	if (head)
+		wake_for_ring(head, ring);
+}
+
+static __always_inline void tell_thread_birth(struct task_struct *task, __u64 entry,
+					      __u64 clone_flags)
+{
+	struct knell_event *event;
+	__u32 home;
+	void *ring;
+
+	event = thread_record(task, entry, &home, &ring, KNELL_CLONE,
+			      KNELL_EVENT_HEAD + sizeof(struct knell_clone));
+	if (!event)
+		return;
+	event->u.clone.flags = clone_flags;
+	event->u.clone.exit_signal = 0;
+	event->u.clone.reserved = 0;
+	submit(event, home, ring);
+}
+
+SEC("tp_btf/task_newtask")
+int BPF_PROG(born, struct task_struct *child, unsigned long clone_flags)
+{
+	__u64 ids = bpf_get_current_pid_tgid();
+	__u64 *place = interest_at(ids >> 32);
+	__u64 entry;
+
+	if (!place || !*place)
+		return 0;
+	entry = *place;
+	if (child->pid != child->tgid) {
+		if (want_threads && !(entry & KNELL_ARMED))
+			tell_thread_birth(child, entry, clone_flags);
+		return 0;
+	}
+	if (entry & KNELL_ARMED) {
+		struct knell_watch_entry *watch = watch_at(KNELL_INTEREST_WATCH(entry));
+
+		if (!watch || watch->armed_tid != (__u32)ids)
+			return 0;
+		*place = 0;
+	} else if (KNELL_INTEREST_SLOT(entry)) {
+		struct task_struct *parent = (struct task_struct *)bpf_get_current_task_btf();
+
+		if (!slot_of(parent, entry))
+			return 0;
+	}
+	return inherit(entry, child, clone_flags);
+}
+
+/* ---- exec and names ---- */
+
+static __always_inline __u32 read_args(struct exec_scratch *record, __u32 at,
+				       struct task_struct *task)
+{
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);
+	unsigned long start = BPF_CORE_READ(mm, arg_start);
+	__u32 total = (__u32)(BPF_CORE_READ(mm, arg_end) - start);
+	__u32 n = total;
+
+	record->exec.args_total = total;
+	if (n > EXEC_ARGS_MAX)
+		n = EXEC_ARGS_MAX;
+	if (at > EXEC_FILE_MAX)
+		return 0;
+	if (bpf_probe_read_user(record->data + at, n, (void *)start) < 0)
+		return 0;
+	return n;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(execed, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+{
+	__u64 *place = interest_at(task->tgid);
+	struct knell_event *event;
+	struct exec_scratch *record;
+	struct knell_slot *slot;
+	__u32 zero = 0, home, size, args = 0;
+	long file;
+	void *ring;
+
+	if (!place || !*place)
+		return 0;
+	slot = slot_of(task, *place);
+	if (!slot && KNELL_INTEREST_SLOT(*place))
+		return 0;
+	if (slot && !slot->execed) {
+		slot->execed = 1;
+		slot->fork_rss = BPF_CORE_READ(task, signal, maxrss) * page_size;
+	}
+	home = slot ? slot->home : home_of(task->tgid);
+	record = bpf_map_lookup_elem(&scratch, &zero);
+	ring = bpf_map_lookup_elem(&rings, &home);
+	if (!record || !ring)
+		return 0;
+
+	event = (struct knell_event *)record;
+	fill_head(event, task, home, KNELL_EXEC, KNELL_PROCESS);
+	/* Its number in another namespace went with the thread that exec replaced. */
+	record->exec.old_tid = old_pid == task->pid ? tid_nr(task) : ns_level ? 0 : old_pid;
+	record->exec.args_total = 0;
+	file = bpf_probe_read_kernel_str(record->data, EXEC_FILE_MAX, bprm->filename);
+	if (file <= 0 || file > EXEC_FILE_MAX) {
+		record->data[0] = 0;
+		file = 1;
+		event->unknown |= KNELL_U_FILE;
+	}
+	record->exec.file_len = file - 1;
+	if (want_args) {
+		args = read_args(record, file, task);
+		if (!args)
+			event->unknown |= KNELL_U_ARGS;
+		else if (args < record->exec.args_total)
+			event->flags |= KNELL_F_TRUNCATED;
+	} else {
+		event->unknown |= KNELL_U_ARGS;
+	}
+	record->exec.args_len = args;
+	size = (KNELL_EVENT_HEAD + sizeof(struct knell_exec) + file + args + 7) & ~7u;
+	event->size = size;
+	if (size > sizeof(*record))
+		return 0;
+	if (bpf_ringbuf_output(ring, record, size, BPF_RB_NO_WAKEUP) < 0) {
+		count_lost(home);
+	} else {
+		struct knell_head *head = head_at(home);
+
+		if (head)
+			wake_for_ring(head, ring);
+	}
+	return 0;
+}
+
+/* Keeps the name in the slot, so that nobody needs to ask /proc for it. */
+SEC("tp_btf/task_rename")
+int BPF_PROG(renamed, struct task_struct *task, const char *comm)
+{
+	__u64 *place = interest_at(task->tgid);
+	struct knell_slot *slot;
+
+	if (!place || !*place || task->pid != task->tgid)
+		return 0;
+	slot = slot_of(task, *place);
+	if (slot)
+		copy_comm(slot->comm, comm);
+	return 0;
+}
+
+/* ---- signals ---- */
+
+SEC("tp_btf/signal_generate")
+int BPF_PROG(signalled, int signo, struct kernel_siginfo *info, struct task_struct *target,
+	     int group, int result)
+{
+	__u64 *place = interest_at(target->tgid);
+	struct knell_slot *slot;
+
+	if (!place || !*place)
+		return 0;
+	if (result != TRACE_SIGNAL_DELIVERED && result != TRACE_SIGNAL_LOSE_INFO)
+		return 0;
+	slot = slot_of(target, *place);
+	if (slot && slot->state == SLOT_ALIVE)
+		note_signal(slot, target, signo, ctx[1]);
+	return 0;
+}
+
+/* ---- deaths ---- */
+
+static __always_inline void tell_thread_death(struct task_struct *task, __u64 entry)
+{
+	struct knell_event *event;
+	struct knell_raw_usage usage = { 0 };
+	__u32 home;
+	void *ring;
+
+	event = thread_record(task, entry, &home, &ring, KNELL_EXIT,
+			      KNELL_EVENT_HEAD + sizeof(struct knell_exit));
+	if (!event)
+		return;
+	__builtin_memset(&event->u.exit, 0, sizeof(event->u.exit));
+	add_thread(&usage, task);
+	event->u.exit.status = task->exit_code;
+	event->u.exit.usage.utime = usage.utime;
+	event->u.exit.usage.stime = usage.stime;
+	event->u.exit.usage.minflt = usage.minflt;
+	event->u.exit.usage.majflt = usage.majflt;
+	event->unknown |= KNELL_U_RSS | KNELL_U_CAUSE | KNELL_U_TERM;
+	if (task->pid == task->tgid && BPF_CORE_READ(task, signal, group_exec_task))
+		event->flags |= KNELL_F_REPLACED;
+	submit(event, home, ring);
+}
+
+/* Status of a process: what exit_group or a deadly signal set, else what its leader left. */
+static __always_inline int status_of(struct task_struct *task)
+{
+	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+
+	if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT)
+		return BPF_CORE_READ(signal, group_exit_code);
+	return BPF_CORE_READ(task, group_leader, exit_code);
+}
+
+/*
+ * The kernel's peak of a process counts the memory of what it was forked from: a shell's child
+ * would seem as large as the shell. So a peak that is not above what it was at the first exec is
+ * not this program's, and what its memory itself says now is taken.
+ */
+static __always_inline void better_peak(struct knell_slot *slot, struct knell_raw_usage *usage,
+					__u64 now)
+{
+	if (slot->execed && usage->maxrss <= slot->fork_rss)
+		usage->maxrss = now;
+	else if (now > usage->maxrss)
+		usage->maxrss = now;
+}
+
+static __always_inline void tell_death(__u64 *place, __u64 entry, struct task_struct *task)
+{
+	__u32 index = KNELL_INTEREST_SLOT(entry);
+	struct knell_slot *slot;
+
+	if (!index) {
+		struct knell_watch_entry *watch = watch_at(KNELL_INTEREST_WATCH(entry));
+
+		/* Before 6.16 several threads may come here: one of them counts. */
+		if (watch && __sync_val_compare_and_swap(place, entry, 0) == entry) {
+			struct knell_head *head = head_at(home_of(task->tgid));
+
+			__sync_fetch_and_add(&watch->lost_deaths, 1);
+			if (head)
+				wake(head, false);
+		}
+		return;
+	}
+	slot = slot_of(task, entry);
+	if (!slot)
+		return;
+	if (__sync_val_compare_and_swap(&slot->state, SLOT_ALIVE, SLOT_DYING) != SLOT_ALIVE)
+		return;
+	take_moment(&slot->death, task);
+	slot->status = status_of(task);
+	slot->cause = cause_of(task);
+	take_usage(&slot->usage, task);
+	add_threads(&slot->usage, task);
+	better_peak(slot, &slot->usage, peak_rss(task));
+	/* Release: the bit in `pending` that tell() sets is what the reaper acquires. */
+	__sync_lock_test_and_set(&slot->state, SLOT_DEAD);
+	tell(index, SLOT_EXIT);
+}
+
+static __always_inline int on_exit(struct task_struct *task, bool group_dead)
+{
+	__u64 *place = interest_at(task->tgid);
+	__u64 entry;
+
+	if (!place || !*place)
+		return 0;
+	entry = *place;
+	if (entry & KNELL_ARMED)
+		return 0;
+	if (want_threads && !(group_dead && task->pid == task->tgid) &&
+	    (!KNELL_INTEREST_SLOT(entry) || slot_of(task, entry)))
+		tell_thread_death(task, entry);
+	if (group_dead)
+		tell_death(place, entry, task);
+	return 0;
+}
+
+/*
+ * From 6.16 on the tracepoint says which thread is the last. Before, each thread that finds no
+ * other alive nominates the process, and tell_death() elects one. The kernel that loads the program
+ * has one of the two: the other branch is never looked at.
+ */
+SEC("tp_btf/sched_process_exit")
+int died(__u64 *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx[0];
+
+	if (bpf_core_type_exists(btf_trace_sched_process_exit))
+		return on_exit(task, ctx[1] & 1);
+	return on_exit(task, BPF_CORE_READ(task, signal, live.counter) == 0);
+}
+
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(freed, struct task_struct *task)
+{
+	__u64 *place = interest_at(task->tgid);
+	struct knell_slot *slot;
+	__u32 index;
+	__u64 entry;
+
+	if (!place || !*place || task->pid != task->tgid)
+		return 0;
+	entry = *place;
+	index = KNELL_INTEREST_SLOT(entry);
+	slot = slot_at(index);
+	if (!slot || entry & KNELL_ARMED || slot->task.start != task->start_boottime)
+		return 0;
+	slot->freed.time = bpf_ktime_get_boot_ns();
+	/* Its last thread is the one that is left: the sum is final. */
+	take_usage(&slot->freed.usage, task);
+	add_thread(&slot->freed.usage, task);
+	better_peak(slot, &slot->freed.usage, slot->usage.maxrss);
+	slot->flags |= SLOT_FREE_USAGE;
+	if (__sync_val_compare_and_swap(&slot->state, SLOT_ALIVE, SLOT_DYING) == SLOT_ALIVE) {
+		/* The kernel skipped our exit program: the death is certain all the same. */
+		slot->death = slot->birth;
+		slot->death.time = slot->freed.time;
+		slot->status = status_of(task);
+		slot->cause = cause_of(task);
+		slot->usage = slot->freed.usage;
+		slot->state = SLOT_DEAD;
+		tell(index, SLOT_EXIT);
+	}
+	__sync_val_compare_and_swap(place, entry, 0);
+	tell(index, SLOT_FREED);
+	return 0;
+}
+
+/* ---- asked for by the library ---- */
+
+/* Says who calls, in the kernel's numbers, and from which pid namespace. */
+SEC("syscall")
+int whoami(void *ctx)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+	struct upid number = { 0 };
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	struct pid_namespace *ns;
+	__u32 level = BPF_CORE_READ(pid, level);
+
+	own_tid = task->pid;
+	own_tgid = task->tgid;
+	if (level > 32)
+		return -1;
+	bpf_probe_read_kernel(&number, bpf_core_type_size(struct upid),
+			      (char *)pid + bpf_core_field_offset(struct pid, numbers) +
+				      level * bpf_core_type_size(struct upid));
+	ns = number.ns;
+	ns_inum = BPF_CORE_READ(ns, ns.inum);
+	ns_level = level;
+	return 0;
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * layout.h - the memory that the BPF programs and the library share: slots, heads, watches, and the
+ * short record that tells of a birth. Everything here is mapped by both, so nothing may be moved
+ * without the other side.
+ *
+ * Interest table: an array indexed by the kernel's tgid. An entry is 0 for a process that nobody
+ * watches, else (watch << 32 | slot): slot 0 says that there was no slot left for it. The entry of
+ * a process with a slot stays until the kernel frees the task; whether it speaks of the task at
+ * hand or of an earlier one with the same number is told by the slot's start time.
+ *
+ * Who may touch a slot:
+ *   SLOT_FREE   it is on a free list, or just taken from one: its taker's alone
+ *   SLOT_ALIVE  birth fields are constant; name and signals are written by the kernel
+ *   SLOT_DYING  one thread of the dead process fills in the death
+ *   SLOT_DEAD   death fields are constant; `pending` says what the reaper has not told yet
+ * The reaper gives a slot back only after SLOT_FREED: sched_process_free runs an RCU grace period
+ * after the task was released, so by then no program that could still write to it is running.
+ */
+#ifndef KNELL_LAYOUT_H
+#define KNELL_LAYOUT_H
+
+#include <knell/event.h>
+
+#define KNELL_CACHE_LINE 64
+#define KNELL_MAX_WATCH  64 /* entries of the watch table; 0 is not used */
+
+/* Interest entries. */
+#define KNELL_ARMED              0x80000000u /* the next child of this thread gets this very slot */
+#define KNELL_INTEREST(watch, s) ((__u64)(watch) << 32 | (s))
+#define KNELL_INTEREST_SLOT(e)   ((__u32)(e) & ~KNELL_ARMED)
+#define KNELL_INTEREST_WATCH(e)  ((__u32)((e) >> 32))
+
+enum knell_slot_state {
+	SLOT_FREE,
+	SLOT_ALIVE,
+	SLOT_DYING,
+	SLOT_DEAD
+};
+
+/* knell_slot.pending: the first bit that is set puts the slot on its home's dead list. */
+#define SLOT_EXIT    (1u << 0) /* the death is to be told */
+#define SLOT_FREED   (1u << 1) /* the kernel freed the task */
+#define SLOT_RETIRED (1u << 2) /* its pid was used again before we saw it freed */
+
+/* knell_slot.flags */
+#define SLOT_ROOT       (1u << 0) /* the watch was set on this task */
+#define SLOT_MISSED     (1u << 1) /* its death was not seen: certain, but status unknown */
+#define SLOT_FREE_USAGE (1u << 2) /* freed.usage is filled in */
+#define SLOT_UNLISTED   (1u << 3) /* pending, but on no list: found by a sweep */
+
+/* CPU times as the kernel books them: see cpu_times() in lib/source/bpf_record.c. */
+struct knell_raw_usage {
+	__u64 utime;
+	__u64 stime;
+	__u64 runtime; /* exact sum of both */
+	__u64 maxrss;  /* bytes */
+	__u64 minflt;
+	__u64 majflt;
+};
+
+/* What is known of a task at one moment of its life. */
+struct knell_moment {
+	__u64 time; /* CLOCK_BOOTTIME */
+	__u64 cgroup;
+	struct knell_task_id parent;
+	__u32 uid;
+	__u32 gid;
+	__u32 cpu;
+	__u32 reserved;
+	char comm[KNELL_COMM_LEN];
+};
+
+struct knell_slot {
+	__u32 next; /* in a free or dead list */
+	__u32 state;
+	__u32 pending;
+	__u32 flags;
+	__u32 watch;
+	__u32 home; /* the ring and the dead list that all events of this process go to */
+	__u32 pool; /* the free list that it goes back to */
+	__u32 creator_slot;
+	__u64 creator_start;
+	struct knell_task_id task;
+
+	struct knell_moment birth;
+	__u64 clone_flags;
+	__u32 exit_signal;
+	__u32 execed;   /* has it run exec? */
+	__u64 fork_rss; /* what the kernel had as its peak at the first exec, bytes */
+
+	char comm[KNELL_COMM_LEN]; /* its name now */
+	struct knell_signal kill;  /* the KILL that ended it */
+	struct knell_signal term;  /* the last TERM, INT or HUP */
+	struct knell_signal other; /* the last other signal that its default action made deadly */
+
+	struct knell_moment death;
+	__s32 status;
+	__u32 cause; /* enum knell_reason, where the death itself shows it */
+	struct knell_raw_usage usage;
+
+	struct {
+		__u64 time;
+		struct knell_raw_usage usage;
+	} freed;
+	__u64 pad[3]; /* to whole cache lines: neighbours die on other CPUs */
+};
+
+/* One for each CPU. Each group has a cache line: reapers and CPUs write to different ones. */
+struct knell_head {
+	__u64 dead; /* first slot of the dead list; pushed one by one, taken whole */
+	__u64 pad0[7];
+	__u64 free; /* tag << 32 | first slot of the free list; the tag makes a pop safe */
+	__u64 pad1[7];
+	__u32 sleeping; /* enum knell_sleep; exchanged to 0 by whoever rings the bell */
+	__u32 sweep;    /* a record that named a slot was lost: look at every slot */
+	__u64 pad2[7];
+	__u64 lost; /* exec, id and thread records that the ring refused */
+	__u64 bells;
+	__u64 pad3[6];
+};
+
+/* How a reaper sleeps, and so what wakes it. */
+enum knell_sleep {
+	AWAKE,
+	SLEEP_BATCH, /* a timer will wake it: only what is immediate rings the bell */
+	SLEEP_IDLE   /* nothing else will: anything rings it */
+};
+
+/* A watch: what its whole subtree shares. */
+struct knell_watch_entry {
+	__u64 lost_births; /* born beyond the reserve */
+	__u64 lost_deaths;
+	__u32 immediate; /* a death wakes the reaper at once: 1: the root's, 2: any */
+	__u32 armed_tid; /* the thread whose next child is the root (the kernel's number) */
+	__u64 reserved;
+};
+
+/*
+ * What a ring carries for a birth: the slot has the rest. Full records carry 0 in `is_ref`, where
+ * struct knell_event has `reserved`.
+ */
+struct knell_ref {
+	__u32 size;
+	__u8 version;
+	__u8 kind;
+	__u8 scope;
+	__u8 is_ref;
+	__u32 slot;
+	__u32 reserved;
+};
+
+KNELL_ASSERT_SIZE(knell_ref, 16);
+KNELL_ASSERT_SIZE(knell_head, 4 * KNELL_CACHE_LINE);
+KNELL_ASSERT_SIZE(knell_slot, 9 * KNELL_CACHE_LINE);
+
+#endif

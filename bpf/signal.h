@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * signal.h - who or what sent a signal, kept in the slot of the process that gets it, so that its
+ * death can say why. The sender is the task that runs now; siginfo's own pid can be forged.
+ */
+#ifndef KNELL_SIGNAL_H
+#define KNELL_SIGNAL_H
+
+#include <asm-generic/siginfo.h>
+#define sigaction user_sigaction /* the kernel's own is in kernel.h */
+#include <asm/signal.h>
+#undef sigaction
+
+#include "slot.h"
+#include "task.h"
+
+/* include/linux/sched/signal.h: what the kernel passes in place of a siginfo. */
+#define SEND_SIG_NOINFO 0ul
+#define SEND_SIG_PRIV   1ul
+
+/* include/trace/events/signal.h: results that mean that the signal was queued. */
+#define TRACE_SIGNAL_DELIVERED 0
+#define TRACE_SIGNAL_LOSE_INFO 4
+
+static __always_inline bool is_fault(int signo)
+{
+	return signo == SIGSEGV || signo == SIGBUS || signo == SIGFPE || signo == SIGILL ||
+	       signo == SIGTRAP;
+}
+
+/* The kernel sent it, without a user's siginfo (SEND_SIG_PRIV) or with one of its own (si_code >
+ * 0). */
+static __always_inline __u8 kernel_reason(int signo, int code)
+{
+	if (signo == SIGSYS && code == SYS_SECCOMP)
+		return KNELL_R_SECCOMP;
+	if (code == SI_TIMER)
+		return KNELL_R_TIMER;
+	if (is_fault(signo))
+		return KNELL_R_FAULT;
+	switch (signo) {
+	case SIGALRM:
+	case SIGVTALRM:
+	case SIGPROF:
+		return KNELL_R_TIMER;
+	case SIGXCPU:
+		return KNELL_R_RLIMIT;
+	case SIGHUP:
+	case SIGINT:
+	case SIGQUIT:
+		return KNELL_R_TERMINAL;
+	}
+	return KNELL_R_KERNEL;
+}
+
+/*
+ * SEND_SIG_NOINFO: kernel code sent it in the name of the task that runs now: its own broken pipe
+ * or file size limit, its death told to a child that asked for it, or its write to cgroup.kill.
+ */
+static __always_inline __u8 noinfo_reason(int signo, struct task_struct *target,
+					  struct task_struct *now)
+{
+	if (target->tgid == now->tgid)
+		return signo == SIGPIPE   ? KNELL_R_PIPE
+		       : signo == SIGXFSZ ? KNELL_R_RLIMIT
+					  : KNELL_R_KERNEL;
+	if (now->flags & PF_EXITING && target->pdeath_signal == signo)
+		return KNELL_R_PDEATH;
+	return signo == SIGKILL ? KNELL_R_CGROUP : KNELL_R_KERNEL;
+}
+
+static __always_inline bool is_user(int code)
+{
+	return code == SI_USER || code == SI_QUEUE || code == SI_TKILL;
+}
+
+static __always_inline void take_sender(struct knell_signal *to, struct task_struct *now)
+{
+	struct task_struct *parent = BPF_CORE_READ(now, real_parent);
+	struct task_struct *leader = BPF_CORE_READ(now, group_leader);
+
+	to->known = KNELL_S_PID | KNELL_S_UID | KNELL_S_COMM | KNELL_S_PARENT | KNELL_S_CGROUP;
+	to->cgroup = cgroup_of(now);
+	to->pid = tgid_nr(now);
+	to->ppid = tgid_nr(parent);
+	to->uid = BPF_CORE_READ(now, cred, uid.val);
+	copy_comm(to->comm, leader->comm);
+	leader = BPF_CORE_READ(parent, group_leader);
+	copy_comm(to->pcomm, leader->comm);
+}
+
+static __always_inline void take_signal(struct knell_signal *to, int signo, unsigned long info,
+					struct task_struct *target)
+{
+	struct task_struct *now = (struct task_struct *)bpf_get_current_task_btf();
+	int code = info == SEND_SIG_NOINFO ? SI_USER : SI_KERNEL;
+	__u8 reason;
+
+	if (info > SEND_SIG_PRIV)
+		bpf_probe_read_kernel(&code, sizeof(code),
+				      (char *)info + bpf_core_field_offset(struct kernel_siginfo,
+									   si_code));
+	if (info == SEND_SIG_NOINFO)
+		reason = noinfo_reason(signo, target, now);
+	else
+		reason = is_user(code) ? KNELL_R_USER : kernel_reason(signo, code);
+
+	__builtin_memset(to, 0, sizeof(*to));
+	to->time = bpf_ktime_get_boot_ns();
+	to->code = code;
+	to->reason = reason;
+	if (reason == KNELL_R_USER || reason == KNELL_R_CGROUP || reason == KNELL_R_PDEATH)
+		take_sender(to, now);
+	to->signo = signo;
+}
+
+/* Signals whose default action ends no process. */
+static __always_inline bool is_harmless(int signo)
+{
+	return signo == SIGCHLD || signo == SIGCONT || signo == SIGURG || signo == SIGWINCH ||
+	       signo == SIGSTOP || signo == SIGTSTP || signo == SIGTTIN || signo == SIGTTOU;
+}
+
+static __always_inline bool has_default_action(struct task_struct *target, int signo)
+{
+	unsigned long handler = 1;
+
+	bpf_probe_read_kernel(&handler, sizeof(handler),
+			      (char *)BPF_CORE_READ(target, sighand) +
+				      bpf_core_field_offset(struct sighand_struct, action) +
+				      (unsigned int)(signo - 1) *
+					      bpf_core_type_size(struct k_sigaction) +
+				      bpf_core_field_offset(struct k_sigaction, sa.sa_handler));
+	return handler == 0;
+}
+
+/* The kernel holds the target's siglock here, so nobody else writes to these fields. */
+static __always_inline void note_signal(struct knell_slot *slot, struct task_struct *target,
+					int signo, unsigned long info)
+{
+	if (signo == SIGKILL)
+		take_signal(&slot->kill, signo, info, target);
+	else if (signo == SIGTERM || signo == SIGINT || signo == SIGHUP)
+		take_signal(&slot->term, signo, info, target);
+	else if (signo > 0 && signo <= 64 && !is_harmless(signo) &&
+		 (is_fault(signo) || has_default_action(target, signo)))
+		take_signal(&slot->other, signo, info, target);
+}
+
+/* What the dying process itself shows of the reason. */
+static __always_inline __u32 cause_of(struct task_struct *task)
+{
+	if (BPF_CORE_READ(task, signal, oom_mm))
+		return KNELL_R_OOM;
+	if (task->seccomp.mode == SECCOMP_MODE_DEAD)
+		return KNELL_R_SECCOMP;
+	return KNELL_R_NONE;
+}
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * slot.h - how the programs find, take and hand over slots, and how they wake the reaper. No locks:
+ * every list is changed by one compare-and-swap, from any CPU and from soft interrupts.
+ */
+#ifndef KNELL_SLOT_H
+#define KNELL_SLOT_H
+
+#include <bpf/bpf_core_read.h>
+
+#include "maps.h"
+
+/* Tries of all compare-and-swaps of one list operation. Each failed one is somebody's success. */
+#define LIST_TRIES 256
+
+static __always_inline struct knell_slot *slot_at(__u32 index)
+{
+	return index ? bpf_map_lookup_elem(&slots, &index) : NULL;
+}
+
+static __always_inline struct knell_head *head_at(__u32 cpu)
+{
+	return bpf_map_lookup_elem(&heads, &cpu);
+}
+
+static __always_inline struct knell_watch_entry *watch_at(__u32 watch)
+{
+	return bpf_map_lookup_elem(&watches, &watch);
+}
+
+static __always_inline __u64 *interest_at(__u32 tgid)
+{
+	return bpf_map_lookup_elem(&interest, &tgid);
+}
+
+/* Where the events of a process without a slot go. */
+static __always_inline __u32 home_of(__u32 tgid)
+{
+	return tgid % cpu_count;
+}
+
+struct take {
+	__u32 cpu; /* whose list is tried now */
+	__u32 empty;
+	__u32 index;
+};
+
+/* One try, as bpf_loop() wants it: 1 ends the loop. */
+static long slot_try(__u32 i, void *context)
+{
+	struct take *take = context;
+	struct knell_head *head = head_at(take->cpu % cpu_count);
+	struct knell_slot *slot;
+	__u64 old, new;
+
+	if (!head)
+		return 1;
+	old = *(volatile __u64 *)&head->free;
+	slot = slot_at((__u32)old);
+	if (!slot) {
+		take->cpu = (take->cpu + 1) % cpu_count;
+		return ++take->empty >= cpu_count;
+	}
+	new = ((old >> 32) + 1) << 32 | *(volatile __u32 *)&slot->next;
+	if (__sync_val_compare_and_swap(&head->free, old, new) != old)
+		return 0;
+	take->index = (__u32)old;
+	return 1;
+}
+
+/*
+ * Takes a slot from this CPU's free list, or from the next CPU's that has one. Returns
+ * (pool << 32 | slot), 0 if there is none. Pairs with pool_put() in lib/source/bpf_slots.c.
+ */
+static __always_inline __u64 slot_take(void)
+{
+	struct take take = { .cpu = bpf_get_smp_processor_id() % cpu_count };
+
+	bpf_loop(LIST_TRIES + cpu_count, slot_try, &take, 0);
+	return take.index ? (__u64)take.cpu << 32 | take.index : 0;
+}
+
+/*
+ * Rings the bell if the reaper sleeps deeply enough. The exchange pairs with the fence and re-check
+ * in bpf_source's go_to_sleep(): one of the two sees the other.
+ */
+static __always_inline void wake(struct knell_head *head, bool immediate)
+{
+	__u32 depth = *(volatile __u32 *)&head->sleeping;
+	void *record;
+
+	if (depth == AWAKE || (depth == SLEEP_BATCH && !immediate))
+		return;
+	if (!__sync_lock_test_and_set(&head->sleeping, AWAKE))
+		return;
+	__sync_fetch_and_add(&head->bells, 1);
+	record = bpf_ringbuf_reserve(&bell, 8, 0);
+	if (record) /* else it rings already, unheard so far */
+		bpf_ringbuf_discard(record, BPF_RB_FORCE_WAKEUP);
+}
+
+/* After a record went into a ring: a batch may wait, but not until the ring is full. */
+static __always_inline void wake_for_ring(struct knell_head *head, void *ring)
+{
+	wake(head, bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > ring_size / 2);
+}
+
+/*
+ * Puts the slot on its home's dead list. If that fails the reaper looks at every slot. A global
+ * function: the verifier looks at it once, not once on each way to it.
+ */
+__noinline int push_dead(__u32 home, __u32 index)
+{
+	struct knell_head *head = head_at(home);
+	struct knell_slot *slot = slot_at(index);
+	__u64 old;
+
+	if (!head || !slot)
+		return 0;
+	old = *(volatile __u64 *)&head->dead;
+	for (int i = 0; i < LIST_TRIES; i++) {
+		__u64 seen;
+
+		*(volatile __u32 *)&slot->next = (__u32)old;
+		seen = __sync_val_compare_and_swap(&head->dead, old, index);
+		if (seen == old)
+			return 0;
+		old = seen;
+	}
+	slot->flags |= SLOT_UNLISTED;
+	head->sweep = 1;
+	return 0;
+}
+
+/* There is something to tell of this slot: the first bit that is set queues it. Global, too. */
+__noinline int tell(__u32 index, __u32 what)
+{
+	struct knell_slot *slot = slot_at(index);
+	struct knell_watch_entry *watch;
+	struct knell_head *head;
+	bool immediate = false;
+
+	if (!slot)
+		return 0;
+	watch = watch_at(slot->watch);
+	head = head_at(slot->home);
+	if (!head)
+		return 0;
+	if (!__sync_fetch_and_or(&slot->pending, what))
+		push_dead(slot->home, index);
+	if (watch && what & SLOT_EXIT)
+		immediate = watch->immediate > (slot->flags & SLOT_ROOT ? 0u : 1u);
+	wake(head, immediate);
+	return 0;
+}
+
+/* The slot of this process, if it is watched and has one. */
+static __always_inline struct knell_slot *slot_of(struct task_struct *task, __u64 entry)
+{
+	struct knell_slot *slot = slot_at(KNELL_INTEREST_SLOT(entry));
+
+	if (!slot || slot->task.start != BPF_CORE_READ(task, group_leader, start_boottime))
+		return NULL; /* an earlier process with the same number */
+	return slot;
+}
+
+#endif

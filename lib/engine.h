@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * engine.h - the engine's own state, for the files of lib/ that make it up.
+ */
+#ifndef KNELL_ENGINE_H
+#define KNELL_ENGINE_H
+
+#include <knell/knell.h>
+
+#include "source/source.h"
+
+struct watcher {
+	uint32_t mask;
+	knell_watcher_fn fn;
+	void *userdata;
+};
+
+struct knell_engine {
+	struct knell_source *source;
+	struct watcher *watchers;
+	size_t watcher_count;
+	uint64_t *next_seq; /* one for each ring of the source */
+	struct knell_stats stats;
+};
+
+#endif

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * bpf.c - the source that hears everything, from BPF programs on the kernel's tracepoints: opening
+ * and closing, sleeping and waking, and starting a child that is watched from birth.
+ *
+ * The reaper sleeps in two depths. After a round that found something it sleeps for a batch: a
+ * timer wakes it, and only immediate deaths and half-full rings ring the bell. After a round that
+ * found nothing it sleeps until the bell: the next event of any kind rings it. So a storm costs one
+ * wake-up per batch, and silence costs nothing.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "bpf.h"
+
+#define DEFAULT_RING_SIZE  (1u << 20)
+#define DEFAULT_RINGS_SIZE (8u << 20) /* of all CPUs together, before each gets less than ... */
+#define SMALLEST_RING_SIZE (256u << 10)
+
+/* Rounds in one dispatch while the kernel keeps queueing, before the host gets its turn. */
+#define ROUNDS 4
+
+static uint32_t ring_size(uint32_t asked)
+{
+	uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
+	uint32_t size = page;
+	long cpus = sysconf(_SC_NPROCESSORS_CONF);
+
+	if (!asked) {
+		asked = cpus > 0 ? DEFAULT_RINGS_SIZE / (uint32_t)cpus : DEFAULT_RING_SIZE;
+		if (asked > DEFAULT_RING_SIZE)
+			asked = DEFAULT_RING_SIZE;
+		if (asked < SMALLEST_RING_SIZE)
+			asked = SMALLEST_RING_SIZE;
+	}
+	while (size < asked)
+		size *= 2;
+	return size;
+}
+
+static int open_fds(struct bpf_source *s)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+
+	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (s->epoll_fd < 0 || s->timer_fd < 0 ||
+	    epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->timer_fd, &event) < 0 ||
+	    epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->bell.fd, &event) < 0)
+		return knell_fail(-errno, "cannot make the reaper's descriptors: %s",
+				  strerror(errno));
+	return 0;
+}
+
+static void set_timer(const struct bpf_source *s, uint64_t ns)
+{
+	struct itimerspec when = {
+		.it_value = { .tv_sec = (time_t)(ns / 1000000000u),
+			      .tv_nsec = (long)(ns % 1000000000u) },
+	};
+
+	timerfd_settime(s->timer_fd, 0, &when, NULL);
+}
+
+static void clear_timer(const struct bpf_source *s)
+{
+	uint64_t expirations;
+	ssize_t n = read(s->timer_fd, &expirations, sizeof(expirations));
+
+	(void)n; /* it has not expired: fine */
+}
+
+static void clear_bell(struct bpf_source *s)
+{
+	if (ring_end(&s->bell) == s->bell.at)
+		return;
+	ring_clear(&s->bell);
+	s->wakeups++;
+}
+
+static void set_sleeping(struct bpf_source *s, enum knell_sleep depth)
+{
+	for (uint32_t home = 0; home < s->cpus; home++)
+		__atomic_store_n(&s->heads[home].sleeping, depth, __ATOMIC_RELAXED);
+	/* Pairs with the exchange in wake(): it sees the flag, or we see what it queued. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+/*
+ * Goes to sleep, unless something came meanwhile: then false. What the host does between our return
+ * and its poll(2) does not matter: the bell's ring is an fd that stays readable.
+ */
+static bool go_to_sleep(struct bpf_source *s, bool busy)
+{
+	set_sleeping(s, busy ? SLEEP_BATCH : SLEEP_IDLE);
+	if (busy ? bpf_death_waits(s) : bpf_anything_waits(s))
+		return false;
+	set_timer(s, busy ? s->options.batch_ms * UINT64_C(1000000) : 0);
+	return true;
+}
+
+static int bpf_dispatch(struct knell_source *source)
+{
+	struct bpf_source *s = (struct bpf_source *)source;
+	bool busy = false;
+
+	clear_bell(s);
+	clear_timer(s);
+	for (int round = 0; round < ROUNDS; round++) {
+		bool waits = bpf_anything_waits(s);
+
+		set_sleeping(s, AWAKE);
+		bpf_reap_round(s);
+		busy |= waits;
+		if (go_to_sleep(s, busy))
+			return 0;
+	}
+	set_timer(s, 1); /* still more: come back at once */
+	return 0;
+}
+
+/* The child of the thread that calls this gets the root slot, whatever other threads fork. */
+static int arm(struct bpf_source *s, uint32_t slot, uint32_t *ret_tgid)
+{
+	struct knell_watch_entry *watch = &s->watches[FORK_WATCH];
+	uint32_t tgid, tid;
+	int r = bpf_source_whoami(s, &tgid, &tid);
+
+	if (r < 0)
+		return knell_fail(r, "cannot ask the kernel for our own pid: %s", strerror(-r));
+	if (tgid >= s->interest_count)
+		return knell_fail(-ENOSPC, "pid_max was raised while Knell ran; start it again");
+	watch->immediate = 1;
+	watch->armed_tid = tid;
+	__atomic_store_n(&s->interest[tgid], KNELL_INTEREST(FORK_WATCH, slot | KNELL_ARMED),
+			 __ATOMIC_RELEASE);
+	*ret_tgid = tgid;
+	return 0;
+}
+
+static pid_t bpf_fork(struct knell_source *source)
+{
+	struct bpf_source *s = (struct bpf_source *)source;
+	uint32_t slot = pool_take(s);
+	uint32_t tgid = 0;
+	pid_t pid;
+	int r;
+
+	if (!slot)
+		return knell_fail(-ENOSPC, "the reserve of %u is used up; ask for a larger one",
+				  s->options.reserve);
+	r = arm(s, slot, &tgid);
+	if (r < 0) {
+		pool_put(s, slot);
+		return r;
+	}
+	pid = fork();
+	if (pid < 0) {
+		r = -errno;
+		__atomic_store_n(&s->interest[tgid], 0, __ATOMIC_RELEASE);
+		pool_put(s, slot);
+		return knell_fail(r, "cannot fork: %s", strerror(-r));
+	}
+	return pid;
+}
+
+static int bpf_source_reconcile(struct knell_source *source)
+{
+	return bpf_reconcile((struct bpf_source *)source);
+}
+
+static void bpf_stats(const struct knell_source *source, struct knell_stats *stats)
+{
+	const struct bpf_source *s = (const struct bpf_source *)source;
+
+	stats->wakeups = s->wakeups;
+	stats->reserve_used = s->in_use_peak;
+}
+
+static int bpf_fd(const struct knell_source *source)
+{
+	return ((const struct bpf_source *)source)->epoll_fd;
+}
+
+static void bpf_close(struct knell_source *source)
+{
+	struct bpf_source *s = (struct bpf_source *)source;
+
+	if (s->epoll_fd >= 0)
+		close(s->epoll_fd);
+	if (s->timer_fd >= 0)
+		close(s->timer_fd);
+	bpf_source_unload(s);
+	free(s);
+}
+
+static int bpf_open(struct knell_source **ret_source, struct knell_engine *engine,
+		    const struct knell_options *options)
+{
+	struct bpf_source *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return knell_fail(-ENOMEM, "no memory for a source");
+	s->base.ops = &knell_source_bpf;
+	s->base.engine = engine;
+	s->options = *options;
+	s->options.ring_size = ring_size(options->ring_size);
+	s->epoll_fd = -1;
+	s->timer_fd = -1;
+	r = bpf_source_load(s);
+	if (r == 0)
+		r = open_fds(s);
+	if (r < 0) {
+		bpf_close(&s->base);
+		return r;
+	}
+	s->base.rings = s->cpus;
+	go_to_sleep(s, false);
+	*ret_source = &s->base;
+	return 0;
+}
+
+const struct knell_source_ops knell_source_bpf = {
+	.name = "bpf",
+	.summary = "everything, from tracepoints; cause of death, resource use, exact loss counts",
+	.probe = bpf_source_probe,
+	.open = bpf_open,
+	.close = bpf_close,
+	.fd = bpf_fd,
+	.dispatch = bpf_dispatch,
+	.fork = bpf_fork,
+	.reconcile = bpf_source_reconcile,
+	.stats = bpf_stats,
+};

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * bpf.h - the bpf source's own state, for the files that make it up:
+ *   bpf.c         opens, closes, sleeps and wakes; starts watched children
+ *   bpf_load.c    loads the programs, and says what is missing if the kernel refuses
+ *   bpf_slots.c   the slots: free lists, dead lists, what was told of each
+ *   bpf_reap.c    drains lists and rings, in an order that is causal
+ *   bpf_record.c  turns a slot into records
+ */
+#ifndef KNELL_BPF_SOURCE_H
+#define KNELL_BPF_SOURCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../../bpf/layout.h"
+#include "ring.h"
+#include "source.h"
+
+struct knell_bpf; /* the skeleton */
+
+/* The watch that knell_fork() uses; all descendants of all such children share it. */
+#define FORK_WATCH 1u
+
+struct bpf_source {
+	struct knell_source base;
+	struct knell_options options;
+	struct knell_bpf *skel;
+	int epoll_fd;
+	int timer_fd;
+
+	/* Shared with the kernel. */
+	uint32_t cpus;
+	uint32_t slot_count; /* slot 0 is not used */
+	uint32_t interest_count;
+	uint64_t *interest;
+	struct knell_slot *slots;
+	struct knell_head *heads;
+	struct knell_watch_entry *watches;
+	struct ring *rings;
+	struct ring bell;
+
+	/* The reaper's own. */
+	uint8_t *told;   /* of each slot: TOLD_* */
+	uint32_t *link;  /* of each slot: used while a chain of births is told */
+	uint32_t *batch; /* slots with something to tell, of one round */
+	size_t batch_count;
+	uint32_t *retired; /* slots that wait for a grace period */
+	size_t retired_count;
+	uint64_t *lost_seen; /* of each ring: what gaps have told so far */
+	uint64_t lost_births_seen;
+	uint64_t lost_deaths_seen;
+	uint64_t missed_seen;
+	uint64_t wakeups;
+	uint64_t in_use;
+	uint64_t in_use_peak;
+};
+
+/* bpf_source.told */
+#define TOLD_BIRTH (1u << 0)
+#define TOLD_EXIT  (1u << 1)
+
+/* bpf_load.c */
+int bpf_source_load(struct bpf_source *s);
+void bpf_source_unload(struct bpf_source *s);
+int bpf_source_probe(struct knell_probe *probe);
+uint64_t bpf_source_missed(const struct bpf_source *s);
+int bpf_source_whoami(const struct bpf_source *s, uint32_t *ret_tgid, uint32_t *ret_tid);
+int bpf_source_grace_period(const struct bpf_source *s);
+
+/* bpf_slots.c */
+int slots_init(struct bpf_source *s);
+void slots_destroy(struct bpf_source *s);
+uint32_t pool_take(struct bpf_source *s);
+void pool_put(struct bpf_source *s, uint32_t index);
+uint32_t dead_take(struct bpf_source *s, uint32_t home);
+void slot_recycle(struct bpf_source *s, uint32_t index);
+
+/* bpf_reap.c */
+void bpf_reap_round(struct bpf_source *s);
+bool bpf_anything_waits(const struct bpf_source *s);
+bool bpf_death_waits(const struct bpf_source *s);
+int bpf_reconcile(struct bpf_source *s);
+void bpf_tell_missed(struct bpf_source *s);
+
+/* bpf_record.c */
+void deliver_birth(struct bpf_source *s, uint32_t index, uint32_t flags);
+void deliver_exit(struct bpf_source *s, uint32_t index, bool freed);
+void deliver_free(struct bpf_source *s, uint32_t index);
+void deliver_gap(struct bpf_source *s, uint32_t ring, const struct knell_gap *gap);
+
+#endif

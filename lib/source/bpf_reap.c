@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * bpf_reap.c - the reaper's round: takes what the kernel has queued and tells it in an order that
+ * is causal, without sorting what many CPUs wrote.
+ *
+ *   1. Take all dead lists.
+ *   2. Read each ring up to where the kernel has written by now: births, execs, thread records.
+ *   3. Tell the deaths taken in 1.
+ *
+ * Whatever a process did before it died was written before its slot was queued, so step 2 has told
+ * it. A birth is told after its creator's, wherever that one waits: the slot knows its creator.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bpf.h"
+
+static bool is_alive(const struct knell_slot *slot)
+{
+	/* Acquire: pairs with the exchange to SLOT_ALIVE in inherit(). */
+	return __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) == SLOT_ALIVE;
+}
+
+static void count_in_use(struct bpf_source *s)
+{
+	if (++s->in_use > s->in_use_peak)
+		s->in_use_peak = s->in_use;
+}
+
+/* The slot of the process that made this one, if its birth is still to be told; else 0. */
+static uint32_t untold_creator(const struct bpf_source *s, uint32_t index)
+{
+	const struct knell_slot *slot = &s->slots[index];
+	uint32_t creator = slot->creator_slot;
+
+	if (!creator || creator >= s->slot_count || s->told[creator] & TOLD_BIRTH)
+		return 0;
+	/* Given back and taken again: then the creator was told from birth to death. */
+	if (s->slots[creator].task.start != slot->creator_start ||
+	    __atomic_load_n(&s->slots[creator].state, __ATOMIC_ACQUIRE) == SLOT_FREE)
+		return 0;
+	return creator;
+}
+
+/* Tells a birth, and before it those of all its ancestors that are still to be told. */
+static void tell_birth(struct bpf_source *s, uint32_t index)
+{
+	uint32_t below = 0, above;
+
+	if (s->told[index] & TOLD_BIRTH)
+		return;
+	/* Up to the first who was told, leaving a way back in link[]. */
+	while ((above = untold_creator(s, index)) != 0) {
+		s->link[index] = below;
+		below = index;
+		index = above;
+	}
+	for (;;) {
+		s->told[index] |= TOLD_BIRTH;
+		count_in_use(s);
+		deliver_birth(s, index, 0);
+		if (!below)
+			return;
+		index = below;
+		below = s->link[index];
+	}
+}
+
+static void read_ring(struct bpf_source *s, uint32_t home)
+{
+	struct ring *ring = &s->rings[home];
+	unsigned long end = ring_end(ring);
+	const void *record;
+	union {
+		struct knell_event event;
+		char bytes[KNELL_EVENT_MAX];
+	} copy;
+
+	while ((record = ring_next(ring, end)) != NULL) {
+		const struct knell_ref *ref = record;
+
+		if (ref->is_ref) {
+			tell_birth(s, ref->slot);
+		} else {
+			memcpy(&copy, record, ref->size);
+			knell_engine_deliver(s->base.engine, &copy.event);
+		}
+	}
+	ring_release(ring);
+}
+
+static void add_to_batch(struct bpf_source *s, uint32_t home)
+{
+	uint32_t index = dead_take(s, home);
+
+	/* A slot is on a list at most once before its pending bits are taken. */
+	while (index && s->batch_count < s->slot_count) {
+		s->batch[s->batch_count++] = index;
+		index = __atomic_load_n(&s->slots[index].next, __ATOMIC_RELAXED);
+	}
+}
+
+static int by_time(const void *a, const void *b, void *slots)
+{
+	const struct knell_slot *x = &((const struct knell_slot *)slots)[*(const uint32_t *)a];
+	const struct knell_slot *y = &((const struct knell_slot *)slots)[*(const uint32_t *)b];
+
+	return (x->death.time > y->death.time) - (x->death.time < y->death.time);
+}
+
+static void tell_slot(struct bpf_source *s, uint32_t index)
+{
+	struct knell_slot *slot = &s->slots[index];
+	/* Acquire: pairs with the or in tell(): the death is filled in. */
+	uint32_t pending = __atomic_exchange_n(&slot->pending, 0, __ATOMIC_ACQ_REL);
+
+	if (!pending)
+		return; /* a sweep was faster */
+	tell_birth(s, index);
+	if (pending & SLOT_EXIT && !(s->told[index] & TOLD_EXIT)) {
+		s->told[index] |= TOLD_EXIT;
+		deliver_exit(s, index, pending & SLOT_FREED);
+	}
+	if (!(pending & (SLOT_FREED | SLOT_RETIRED)))
+		return;
+	if (s->options.flags & KNELL_O_FREE)
+		deliver_free(s, index);
+	if (pending & SLOT_FREED)
+		slot_recycle(s, index);
+	else
+		s->retired[s->retired_count++] = index;
+}
+
+/* Slots whose pid was used again before they were freed: no program may still be in them. */
+static void recycle_retired(struct bpf_source *s)
+{
+	if (!s->retired_count || bpf_source_grace_period(s) < 0)
+		return;
+	while (s->retired_count)
+		slot_recycle(s, s->retired[--s->retired_count]);
+}
+
+static void tell_lost_of_ring(struct bpf_source *s, uint32_t home)
+{
+	uint64_t lost = __atomic_load_n((uint64_t *)&s->heads[home].lost, __ATOMIC_ACQUIRE);
+	struct knell_gap gap = { .cause = KNELL_GAP_RING, .others = lost - s->lost_seen[home] };
+
+	s->lost_seen[home] = lost;
+	if (gap.others)
+		deliver_gap(s, home, &gap);
+}
+
+static void tell_lost_of_reserve(struct bpf_source *s)
+{
+	struct knell_watch_entry *watch = &s->watches[FORK_WATCH];
+	uint64_t births, deaths;
+	struct knell_gap gap = { .cause = KNELL_GAP_RESERVE };
+
+	/* Deaths first: then no death is told whose birth was not counted. */
+	deaths = __atomic_load_n((uint64_t *)&watch->lost_deaths, __ATOMIC_ACQUIRE);
+	births = __atomic_load_n((uint64_t *)&watch->lost_births, __ATOMIC_ACQUIRE);
+	gap.births = births - s->lost_births_seen;
+	gap.deaths = deaths - s->lost_deaths_seen;
+	s->lost_births_seen = births;
+	s->lost_deaths_seen = deaths;
+	if (gap.births || gap.deaths)
+		deliver_gap(s, 0, &gap);
+}
+
+/* A ring refused a birth, or a list was too busy: nothing is lost, the slots know it all. */
+static void sweep(struct bpf_source *s)
+{
+	bool asked = false;
+
+	for (uint32_t home = 0; home < s->cpus; home++)
+		asked |= __atomic_exchange_n(&s->heads[home].sweep, 0, __ATOMIC_ACQ_REL) != 0;
+	if (!asked)
+		return;
+	for (uint32_t i = 1; i < s->slot_count; i++) {
+		struct knell_slot *slot = &s->slots[i];
+
+		if (is_alive(slot)) {
+			tell_birth(s, i);
+		} else if (__atomic_load_n(&slot->flags, __ATOMIC_ACQUIRE) & SLOT_UNLISTED) {
+			slot->flags &= ~SLOT_UNLISTED;
+			tell_slot(s, i);
+		}
+	}
+}
+
+void bpf_reap_round(struct bpf_source *s)
+{
+	s->batch_count = 0;
+	for (uint32_t home = 0; home < s->cpus; home++)
+		add_to_batch(s, home);
+	for (uint32_t home = 0; home < s->cpus; home++) {
+		read_ring(s, home);
+		tell_lost_of_ring(s, home);
+	}
+	sweep(s);
+	/* Stamps order deaths for people: a parent that waited comes after its child. */
+	qsort_r(s->batch, s->batch_count, sizeof(*s->batch), by_time, s->slots);
+	for (size_t i = 0; i < s->batch_count; i++)
+		tell_slot(s, s->batch[i]);
+	recycle_retired(s);
+	tell_lost_of_reserve(s);
+}
+
+bool bpf_anything_waits(const struct bpf_source *s)
+{
+	for (uint32_t home = 0; home < s->cpus; home++) {
+		const struct knell_head *head = &s->heads[home];
+
+		if (__atomic_load_n(&head->dead, __ATOMIC_ACQUIRE) ||
+		    ring_end(&s->rings[home]) != s->rings[home].at ||
+		    __atomic_load_n(&head->lost, __ATOMIC_ACQUIRE) != s->lost_seen[home] ||
+		    __atomic_load_n(&head->sweep, __ATOMIC_ACQUIRE))
+			return true;
+	}
+	return __atomic_load_n(&s->watches[FORK_WATCH].lost_deaths, __ATOMIC_ACQUIRE) !=
+		       s->lost_deaths_seen ||
+	       __atomic_load_n(&s->watches[FORK_WATCH].lost_births, __ATOMIC_ACQUIRE) !=
+		       s->lost_births_seen;
+}
+
+bool bpf_death_waits(const struct bpf_source *s)
+{
+	for (uint32_t home = 0; home < s->cpus; home++) {
+		if (__atomic_load_n(&s->heads[home].dead, __ATOMIC_ACQUIRE))
+			return true;
+	}
+	return false;
+}
+
+/* The kernel counts how often it skipped a program that was already running on that CPU. */
+void bpf_tell_missed(struct bpf_source *s)
+{
+	uint64_t missed = bpf_source_missed(s);
+	struct knell_gap gap = { .cause = KNELL_GAP_MISSED, .others = missed - s->missed_seen };
+
+	s->missed_seen = missed;
+	if (gap.others)
+		deliver_gap(s, 0, &gap);
+}
+
+int bpf_reconcile(struct bpf_source *s)
+{
+	int alive = 0;
+
+	bpf_tell_missed(s);
+	for (uint32_t i = 1; i < s->slot_count; i++) {
+		if (!is_alive(&s->slots[i]))
+			continue;
+		tell_birth(s, i);
+		deliver_birth(s, i, KNELL_F_RECONCILED);
+		alive++;
+	}
+	return alive;
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * bpf_record.c - makes records out of slots. It owns nothing; each record lives on the stack until
+ * the watchers have seen it.
+ */
+#include <string.h>
+#include <sys/wait.h>
+
+#include "bpf.h"
+
+static void fill(struct knell_event *event, const struct knell_slot *slot,
+		 const struct knell_moment *moment, enum knell_kind kind, size_t payload)
+{
+	memset(event, 0, KNELL_EVENT_HEAD + payload);
+	event->size = (uint32_t)(KNELL_EVENT_HEAD + payload);
+	event->kind = (uint8_t)kind;
+	event->scope = KNELL_PROCESS;
+	event->flags = slot->flags & SLOT_ROOT ? KNELL_F_ROOT : 0;
+	event->ring = slot->home;
+	event->task = slot->task;
+	event->time = moment->time;
+	event->cgroup = moment->cgroup;
+	event->parent = moment->parent;
+	event->uid = moment->uid;
+	event->gid = moment->gid;
+	event->cpu = moment->cpu;
+	memcpy(event->comm, moment->comm, sizeof(event->comm));
+}
+
+/*
+ * The kernel books user and system time by ticks, but the sum exactly. As its own cputime_adjust()
+ * does for getrusage(2), the exact sum is divided in the ratio of the ticks.
+ */
+static void cpu_times(struct knell_usage *usage, const struct knell_raw_usage *raw)
+{
+	uint64_t ticks = raw->utime + raw->stime;
+
+	if (raw->stime == 0)
+		usage->stime = 0;
+	else if (raw->utime == 0)
+		usage->stime = raw->runtime;
+	else
+		usage->stime = (uint64_t)((unsigned __int128)raw->runtime * raw->stime / ticks);
+	usage->utime = raw->runtime - usage->stime;
+}
+
+static void fill_usage(struct knell_usage *usage, const struct knell_raw_usage *raw)
+{
+	cpu_times(usage, raw);
+	usage->maxrss = raw->maxrss;
+	usage->minflt = raw->minflt;
+	usage->majflt = raw->majflt;
+}
+
+void deliver_birth(struct bpf_source *s, uint32_t index, uint32_t flags)
+{
+	struct knell_slot *slot = &s->slots[index];
+	struct knell_event event;
+
+	fill(&event, slot, &slot->birth, KNELL_CLONE, sizeof(event.u.clone));
+	event.flags |= flags;
+	if (flags & KNELL_F_RECONCILED)
+		memcpy(event.comm, slot->comm, sizeof(event.comm));
+	event.u.clone.flags = slot->clone_flags & ~0xffull;
+	event.u.clone.exit_signal = slot->exit_signal;
+	if (!(flags & KNELL_F_RECONCILED) && knell_engine_wants(s->base.engine, KNELL_INIT)) {
+		event.kind = KNELL_INIT;
+		knell_engine_deliver(s->base.engine, &event);
+		event.kind = KNELL_CLONE;
+	}
+	knell_engine_deliver(s->base.engine, &event);
+}
+
+/* The signal that the status names, if it is among those that we kept. */
+static const struct knell_signal *find_killer(const struct knell_slot *slot, int signo)
+{
+	if (slot->kill.signo == signo)
+		return &slot->kill;
+	if (slot->term.signo == signo)
+		return &slot->term;
+	if (slot->other.signo == signo)
+		return &slot->other;
+	return NULL;
+}
+
+static void fill_cause(struct knell_event *event, const struct knell_slot *slot)
+{
+	struct knell_exit *exit = &event->u.exit;
+	const struct knell_signal *killer;
+
+	if (slot->term.signo)
+		exit->last_term = slot->term;
+	if (!WIFSIGNALED(exit->status)) {
+		exit->reason = KNELL_R_NONE;
+		return;
+	}
+	killer = find_killer(slot, WTERMSIG(exit->status));
+	if (killer)
+		exit->killer = *killer;
+	exit->killer.signo = (uint8_t)WTERMSIG(exit->status);
+	if (slot->cause)
+		exit->killer.reason = (uint8_t)slot->cause;
+	else if (!killer)
+		exit->killer.reason = KNELL_R_KERNEL;
+	exit->reason = exit->killer.reason;
+}
+
+void deliver_exit(struct bpf_source *s, uint32_t index, bool freed)
+{
+	const struct knell_slot *slot = &s->slots[index];
+	struct knell_event event;
+
+	fill(&event, slot, &slot->death, KNELL_EXIT, sizeof(event.u.exit));
+	if (slot->flags & SLOT_MISSED) {
+		event.unknown |= KNELL_U_STATUS | KNELL_U_TIMES | KNELL_U_RSS | KNELL_U_FAULTS |
+				 KNELL_U_CAUSE;
+		knell_engine_deliver(s->base.engine, &event);
+		return;
+	}
+	event.u.exit.status = slot->status;
+	fill_cause(&event, slot);
+	freed = freed && slot->flags & SLOT_FREE_USAGE;
+	fill_usage(&event.u.exit.usage, freed ? &slot->freed.usage : &slot->usage);
+	if (freed)
+		event.flags |= KNELL_F_USAGE_FINAL;
+	knell_engine_deliver(s->base.engine, &event);
+}
+
+void deliver_free(struct bpf_source *s, uint32_t index)
+{
+	const struct knell_slot *slot = &s->slots[index];
+	struct knell_event event;
+
+	fill(&event, slot, &slot->death, KNELL_FREE, sizeof(event.u.free));
+	event.unknown |= KNELL_U_PARENT | KNELL_U_CPU;
+	memset(&event.parent, 0, sizeof(event.parent));
+	event.cpu = 0;
+	if (slot->flags & SLOT_FREE_USAGE) {
+		event.time = slot->freed.time;
+		fill_usage(&event.u.free.usage, &slot->freed.usage);
+	} else {
+		event.unknown |= KNELL_U_TIMES | KNELL_U_RSS | KNELL_U_FAULTS;
+	}
+	knell_engine_deliver(s->base.engine, &event);
+}
+
+void deliver_gap(struct bpf_source *s, uint32_t ring, const struct knell_gap *gap)
+{
+	struct knell_event event;
+
+	memset(&event, 0, sizeof(event));
+	event.size = KNELL_EVENT_HEAD + sizeof(event.u.gap);
+	event.kind = KNELL_GAP;
+	event.ring = ring;
+	event.time = knell_now();
+	event.unknown = KNELL_U_PARENT | KNELL_U_UID | KNELL_U_GID | KNELL_U_CGROUP | KNELL_U_COMM |
+			KNELL_U_CPU;
+	event.u.gap = *gap;
+	knell_engine_deliver(s->base.engine, &event);
+}

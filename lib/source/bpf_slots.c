@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * bpf_slots.c - the library's side of the slots: who takes one from a free list, who gives it back,
+ * and who takes a dead list. The kernel's side is bpf/slot.h; what may touch a slot in which state
+ * is told in bpf/layout.h.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bpf.h"
+
+int slots_init(struct bpf_source *s)
+{
+	s->told = calloc(s->slot_count, sizeof(*s->told));
+	s->link = calloc(s->slot_count, sizeof(*s->link));
+	s->batch = calloc(s->slot_count, sizeof(*s->batch));
+	s->retired = calloc(s->slot_count, sizeof(*s->retired));
+	s->lost_seen = calloc(s->cpus, sizeof(*s->lost_seen));
+	if (!s->told || !s->link || !s->batch || !s->retired || !s->lost_seen)
+		return knell_fail(-ENOMEM, "no memory for a reserve of %u", s->options.reserve);
+	/* Nobody else is there yet: neighbours in memory go to the same CPU. */
+	for (uint32_t i = 1; i < s->slot_count; i++) {
+		uint32_t pool = (uint32_t)((uint64_t)i * s->cpus / s->slot_count);
+
+		s->slots[i].pool = pool;
+		s->slots[i].next = (uint32_t)s->heads[pool].free;
+		s->heads[pool].free = i;
+	}
+	return 0;
+}
+
+void slots_destroy(struct bpf_source *s)
+{
+	free(s->told);
+	free(s->link);
+	free(s->batch);
+	free(s->retired);
+	free(s->lost_seen);
+}
+
+uint32_t pool_take(struct bpf_source *s)
+{
+	for (uint32_t pool = 0; pool < s->cpus; pool++) {
+		uint64_t *head = (uint64_t *)&s->heads[pool].free;
+		/* Acquire: pairs with pool_put(). The tag makes a stale `next` harmless. */
+		uint64_t old = __atomic_load_n(head, __ATOMIC_ACQUIRE);
+
+		while ((uint32_t)old) {
+			uint32_t next =
+				__atomic_load_n(&s->slots[(uint32_t)old].next, __ATOMIC_RELAXED);
+			uint64_t new = ((old >> 32) + 1) << 32 | next;
+
+			if (__atomic_compare_exchange_n(head, &old, new, false, __ATOMIC_ACQ_REL,
+							__ATOMIC_ACQUIRE))
+				return (uint32_t)old;
+		}
+	}
+	return 0;
+}
+
+void pool_put(struct bpf_source *s, uint32_t index)
+{
+	struct knell_slot *slot = &s->slots[index];
+	uint64_t *head = (uint64_t *)&s->heads[slot->pool].free;
+	uint64_t old = __atomic_load_n(head, __ATOMIC_RELAXED);
+	uint64_t new;
+
+	do {
+		__atomic_store_n(&slot->next, (uint32_t)old, __ATOMIC_RELAXED);
+		new = ((old >> 32) + 1) << 32 | index;
+		/* Release: the slot's state is SLOT_FREE for whoever takes it. */
+	} while (!__atomic_compare_exchange_n(head, &old, new, false, __ATOMIC_RELEASE,
+					      __ATOMIC_RELAXED));
+}
+
+uint32_t dead_take(struct bpf_source *s, uint32_t home)
+{
+	/* Acquire: pairs with the compare-and-swap in push_dead(). */
+	return (uint32_t)__atomic_exchange_n((uint64_t *)&s->heads[home].dead, 0, __ATOMIC_ACQUIRE);
+}
+
+void slot_recycle(struct bpf_source *s, uint32_t index)
+{
+	s->told[index] = 0;
+	__atomic_store_n(&s->slots[index].state, SLOT_FREE, __ATOMIC_RELEASE);
+	pool_put(s, index);
+	s->in_use--;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * source.h - what the engine asks of a source of events, and what it gives to one.
+ *
+ * A source owns whatever brings events in (maps and rings, a tracer thread, a socket) and turns
+ * them into struct knell_event records, which it hands to knell_engine_deliver() on the thread that
+ * called its dispatch. The engine knows sources only through this table, in the order of
+ * knell_sources[]; nobody else knows them at all.
+ */
+#ifndef KNELL_SOURCE_H
+#define KNELL_SOURCE_H
+
+#include <stdbool.h>
+
+#include <knell/knell.h>
+
+/* A source's own state: each embeds this first in its struct. */
+struct knell_source {
+	const struct knell_source_ops *ops;
+	struct knell_engine *engine;
+	unsigned int rings; /* how many sequences of numbers its records have; 0 counts as 1 */
+};
+
+struct knell_source_ops {
+	const char *name;
+	const char *summary;
+
+	/*
+	 * True for a source that `auto` must not take by itself ("none").
+	 */
+	bool explicit_only;
+
+	/*
+	 * Does it work here? Returns 0, or -errno with the reason and the remedy filled in. Tries
+	 * the real thing, leaves nothing behind.
+	 */
+	int (*probe)(struct knell_probe *probe);
+
+	/*
+	 * Options are complete: the engine has replaced each zero by its default, but for
+	 * ring_size, whose default is the source's own. On failure call
+	 * knell_fail() with the reason and return -errno.
+	 */
+	int (*open)(struct knell_source **ret_source, struct knell_engine *engine,
+		    const struct knell_options *options);
+	void (*close)(struct knell_source *source);
+
+	/* Polls readable when dispatch has something to do; -1: never. */
+	int (*fd)(const struct knell_source *source);
+
+	/* Hands over all that has happened. Never blocks. 0 or -errno. NULL: nothing ever happens.
+	 */
+	int (*dispatch)(struct knell_source *source);
+
+	/* knell_fork(). NULL: plain fork. */
+	pid_t (*fork)(struct knell_source *source);
+
+	/* knell_reap(). NULL: the engine waits for children itself. */
+	int (*reap)(struct knell_source *source, knell_reap_fn fn, void *userdata);
+
+	/* knell_reconcile(). NULL: nobody is watched. */
+	int (*reconcile)(struct knell_source *source);
+
+	/* Fills in what only the source knows (wakeups, reserve_used). May be NULL. */
+	void (*stats)(const struct knell_source *source, struct knell_stats *stats);
+};
+
+/* NULL-terminated, in the order in which `auto` tries them. */
+extern const struct knell_source_ops *const knell_sources[];
+
+extern const struct knell_source_ops knell_source_bpf;
+extern const struct knell_source_ops knell_source_ptrace;
+extern const struct knell_source_ops knell_source_none;
+
+/*
+ * Hands one record to the watchers. The engine fills in `version` and `seq`; everything else is the
+ * source's to fill in.
+ */
+void knell_engine_deliver(struct knell_engine *engine, struct knell_event *event);
+
+/* Does any watcher ask for this kind? */
+bool knell_engine_wants(const struct knell_engine *engine, enum knell_kind kind);
+
+/* CLOCK_BOOTTIME now, in ns. */
+uint64_t knell_now(void);
+
+/* Opens an engine on this source, whether it is in knell_sources[] or not: unit tests do so. */
+int knell_open_source(struct knell_engine **ret_engine, const struct knell_source_ops *ops,
+		      const struct knell_options *options);
+
+/* Sets knell_last_error() of this thread and returns `error` (-errno), so that it can be returned.
+ */
+int knell_fail(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif
