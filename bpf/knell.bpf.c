@@ -5,6 +5,7 @@
  *
  * They run with preemption off; none can be interrupted by itself, but freed() runs in a soft
  * interrupt and signalled() in any context, so whatever they share with the others is atomic.
+ * `writers` of a slot is never reset: a program may leave it after the slot was taken again.
  */
 #include "maps.h"
 
@@ -114,6 +115,7 @@ static __always_inline void fill_birth(struct knell_slot *slot, struct task_stru
 	slot->other.signo = 0;
 	slot->pending = 0;
 	slot->execed = 0;
+	slot->interest = child->tgid;
 }
 
 /* The child of a watched process inherits the watch. Nothing is allocated: slots are reserved. */
@@ -341,9 +343,11 @@ int BPF_PROG(renamed, struct task_struct *task, const char *comm)
 
 	if (!place || !*place || task->pid != task->tgid)
 		return 0;
-	slot = slot_of(task, *place);
-	if (slot)
-		copy_comm(slot->comm, comm);
+	slot = slot_enter(task, *place, SLOT_ALIVE);
+	if (!slot)
+		return 0;
+	copy_comm(slot->comm, comm);
+	slot_leave(slot);
 	return 0;
 }
 
@@ -360,9 +364,11 @@ int BPF_PROG(signalled, int signo, struct kernel_siginfo *info, struct task_stru
 		return 0;
 	if (result != TRACE_SIGNAL_DELIVERED && result != TRACE_SIGNAL_LOSE_INFO)
 		return 0;
-	slot = slot_of(target, *place);
-	if (slot && slot->state == SLOT_ALIVE)
-		note_signal(slot, target, signo, ctx[1]);
+	slot = slot_enter(target, *place, SLOT_ALIVE);
+	if (!slot)
+		return 0;
+	note_signal(slot, target, signo, ctx[1]);
+	slot_leave(slot);
 	return 0;
 }
 
@@ -483,6 +489,21 @@ int died(__u64 *ctx)
 	return on_exit(task, BPF_CORE_READ(task, signal, live.counter) == 0);
 }
 
+/* The kernel skipped our exit program: the death is certain all the same. */
+static __always_inline void tell_missed(struct knell_slot *slot, __u32 index,
+					struct task_struct *task)
+{
+	if (__sync_val_compare_and_swap(&slot->state, SLOT_ALIVE, SLOT_DYING) != SLOT_ALIVE)
+		return;
+	slot->death = slot->birth;
+	slot->death.time = bpf_ktime_get_boot_ns();
+	slot->status = status_of(task);
+	slot->cause = cause_of(task);
+	take_usage(&slot->usage, task);
+	__sync_lock_test_and_set(&slot->state, SLOT_DEAD);
+	tell(index, SLOT_EXIT);
+}
+
 SEC("tp_btf/sched_process_free")
 int BPF_PROG(freed, struct task_struct *task)
 {
@@ -495,8 +516,14 @@ int BPF_PROG(freed, struct task_struct *task)
 		return 0;
 	entry = *place;
 	index = KNELL_INTEREST_SLOT(entry);
-	slot = slot_at(index);
-	if (!slot || entry & KNELL_ARMED || slot->task.start != task->start_boottime)
+	if (entry & KNELL_ARMED)
+		return 0;
+	slot = slot_of(task, entry);
+	if (!slot)
+		return 0;
+	tell_missed(slot, index, task);
+	slot = slot_enter(task, entry, SLOT_DEAD);
+	if (!slot)
 		return 0;
 	slot->freed.time = bpf_ktime_get_boot_ns();
 	/* Its last thread is the one that is left: the sum is final. */
@@ -504,18 +531,9 @@ int BPF_PROG(freed, struct task_struct *task)
 	add_thread(&slot->freed.usage, task);
 	better_peak(slot, &slot->freed.usage, slot->usage.maxrss);
 	slot->flags |= SLOT_FREE_USAGE;
-	if (__sync_val_compare_and_swap(&slot->state, SLOT_ALIVE, SLOT_DYING) == SLOT_ALIVE) {
-		/* The kernel skipped our exit program: the death is certain all the same. */
-		slot->death = slot->birth;
-		slot->death.time = slot->freed.time;
-		slot->status = status_of(task);
-		slot->cause = cause_of(task);
-		slot->usage = slot->freed.usage;
-		slot->state = SLOT_DEAD;
-		tell(index, SLOT_EXIT);
-	}
 	__sync_val_compare_and_swap(place, entry, 0);
 	tell(index, SLOT_FREED);
+	slot_leave(slot);
 	return 0;
 }
 

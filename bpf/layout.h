@@ -10,12 +10,15 @@
  * hand or of an earlier one with the same number is told by the slot's start time.
  *
  * Who may touch a slot:
- *   SLOT_FREE   it is on a free list, or just taken from one: its taker's alone
- *   SLOT_ALIVE  birth fields are constant; name and signals are written by the kernel
- *   SLOT_DYING  one thread of the dead process fills in the death
- *   SLOT_DEAD   death fields are constant; `pending` says what the reaper has not told yet
- * The reaper gives a slot back only after SLOT_FREED: sched_process_free runs an RCU grace period
- * after the task was released, so by then no program that could still write to it is running.
+ *   SLOT_FREE     it is on a free list, or just taken from one: its taker's alone
+ *   SLOT_ALIVE    birth fields are constant; name and signals are written by the kernel
+ *   SLOT_DYING    one thread of the dead process fills in the death
+ *   SLOT_DEAD     death fields are constant, `freed` is written when the kernel frees the task;
+ *                 `pending` says what the reaper has not told yet
+ *   SLOT_LEAVING  the reaper waits for the last writer, then it is free again
+ * A program that runs on behalf of another task than the one it writes about counts itself in
+ * `writers`, and looks at state and start time after that. The reaper sets SLOT_LEAVING, and looks
+ * at `writers` after that. Both are full barriers: one of the two steps back.
  */
 #ifndef KNELL_LAYOUT_H
 #define KNELL_LAYOUT_H
@@ -35,7 +38,8 @@ enum knell_slot_state {
 	SLOT_FREE,
 	SLOT_ALIVE,
 	SLOT_DYING,
-	SLOT_DEAD
+	SLOT_DEAD,
+	SLOT_LEAVING
 };
 
 /* knell_slot.pending: the first bit that is set puts the slot on its home's dead list. */
@@ -80,6 +84,8 @@ struct knell_slot {
 	__u32 home; /* the ring and the dead list that all events of this process go to */
 	__u32 pool; /* the free list that it goes back to */
 	__u32 creator_slot;
+	__u32 writers;  /* programs that are in it now, on behalf of others */
+	__u32 interest; /* where its interest entry is: the kernel's tgid */
 	__u64 creator_start;
 	struct knell_task_id task;
 
@@ -103,7 +109,7 @@ struct knell_slot {
 		__u64 time;
 		struct knell_raw_usage usage;
 	} freed;
-	__u64 pad[3]; /* to whole cache lines: neighbours die on other CPUs */
+	__u64 pad[2]; /* to whole cache lines: neighbours die on other CPUs */
 };
 
 /* One for each CPU. Each group has a cache line: reapers and CPUs write to different ones. */

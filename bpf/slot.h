@@ -132,24 +132,29 @@ __noinline int push_dead(__u32 home, __u32 index)
 	return 0;
 }
 
-/* There is something to tell of this slot: the first bit that is set queues it. Global, too. */
+/*
+ * There is something to tell of this slot: the first bit that is set queues it. From then on the
+ * reaper may give it back: nothing here touches it afterwards. Global, too.
+ */
 __noinline int tell(__u32 index, __u32 what)
 {
 	struct knell_slot *slot = slot_at(index);
 	struct knell_watch_entry *watch;
 	struct knell_head *head;
 	bool immediate = false;
+	__u32 home;
 
 	if (!slot)
 		return 0;
+	home = slot->home;
 	watch = watch_at(slot->watch);
-	head = head_at(slot->home);
+	head = head_at(home);
 	if (!head)
 		return 0;
-	if (!__sync_fetch_and_or(&slot->pending, what))
-		push_dead(slot->home, index);
 	if (watch && what & SLOT_EXIT)
 		immediate = watch->immediate > (slot->flags & SLOT_ROOT ? 0u : 1u);
+	if (!__sync_fetch_and_or(&slot->pending, what))
+		push_dead(home, index);
 	wake(head, immediate);
 	return 0;
 }
@@ -159,9 +164,34 @@ static __always_inline struct knell_slot *slot_of(struct task_struct *task, __u6
 {
 	struct knell_slot *slot = slot_at(KNELL_INTEREST_SLOT(entry));
 
-	if (!slot || slot->task.start != BPF_CORE_READ(task, group_leader, start_boottime))
+	if (!slot || *(volatile __u64 *)&slot->task.start !=
+			     BPF_CORE_READ(task, group_leader, start_boottime))
 		return NULL; /* an earlier process with the same number */
 	return slot;
+}
+
+/*
+ * As slot_of(), for a program that runs while the process may be dead and its slot given back: NULL
+ * unless it is in this state, and stays so until slot_leave(). Pairs with slot_give_back() in
+ * lib/source/bpf_slots.c.
+ */
+static __always_inline struct knell_slot *slot_enter(struct task_struct *task, __u64 entry,
+						     __u32 state)
+{
+	struct knell_slot *slot = slot_of(task, entry);
+
+	if (!slot)
+		return NULL;
+	__sync_fetch_and_add(&slot->writers, 1);
+	if (*(volatile __u32 *)&slot->state == state && slot_of(task, entry) == slot)
+		return slot;
+	__sync_fetch_and_sub(&slot->writers, 1);
+	return NULL;
+}
+
+static __always_inline void slot_leave(struct knell_slot *slot)
+{
+	__sync_fetch_and_sub(&slot->writers, 1);
 }
 
 #endif

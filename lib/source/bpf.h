@@ -46,8 +46,8 @@ struct bpf_source {
 	uint32_t *link;  /* of each slot: used while a chain of births is told */
 	uint32_t *batch; /* slots with something to tell, of one round */
 	size_t batch_count;
-	uint32_t *retired; /* slots that wait for a grace period */
-	size_t retired_count;
+	uint32_t *newer; /* of each slot: the dead that wait for their free, in both directions; */
+	uint32_t *older; /* slot 0 is the head of the list */
 	uint64_t *lost_seen; /* of each ring: what gaps have told so far */
 	uint64_t lost_births_seen;
 	uint64_t lost_deaths_seen;
@@ -60,6 +60,7 @@ struct bpf_source {
 /* bpf_source.told */
 #define TOLD_BIRTH (1u << 0)
 #define TOLD_EXIT  (1u << 1)
+#define TOLD_FREE  (1u << 2)
 
 /* bpf_load.c */
 int bpf_source_load(struct bpf_source *s);
@@ -67,7 +68,6 @@ void bpf_source_unload(struct bpf_source *s);
 int bpf_source_probe(struct knell_probe *probe);
 uint64_t bpf_source_missed(const struct bpf_source *s);
 int bpf_source_whoami(const struct bpf_source *s, uint32_t *ret_tgid, uint32_t *ret_tid);
-int bpf_source_grace_period(const struct bpf_source *s);
 
 /* bpf_slots.c */
 int slots_init(struct bpf_source *s);
@@ -75,7 +75,9 @@ void slots_destroy(struct bpf_source *s);
 uint32_t pool_take(struct bpf_source *s);
 void pool_put(struct bpf_source *s, uint32_t index);
 uint32_t dead_take(struct bpf_source *s, uint32_t home);
-void slot_recycle(struct bpf_source *s, uint32_t index);
+void waiting_add(struct bpf_source *s, uint32_t index);
+void waiting_remove(struct bpf_source *s, uint32_t index);
+bool slot_give_back(struct bpf_source *s, uint32_t index);
 
 /* bpf_reap.c */
 void bpf_reap_round(struct bpf_source *s);
@@ -87,7 +89,7 @@ void bpf_tell_missed(struct bpf_source *s);
 /* bpf_record.c */
 void deliver_birth(struct bpf_source *s, uint32_t index, uint32_t flags);
 void deliver_exit(struct bpf_source *s, uint32_t index, bool freed);
-void deliver_free(struct bpf_source *s, uint32_t index);
+void deliver_free(struct bpf_source *s, uint32_t index, uint32_t flags);
 void deliver_gap(struct bpf_source *s, uint32_t ring, const struct knell_gap *gap);
 
 #endif

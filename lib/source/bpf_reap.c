@@ -109,6 +109,15 @@ static int by_time(const void *a, const void *b, void *slots)
 	return (x->death.time > y->death.time) - (x->death.time < y->death.time);
 }
 
+static void tell_free(struct bpf_source *s, uint32_t index, uint32_t flags)
+{
+	if (s->told[index] & TOLD_FREE)
+		return;
+	s->told[index] |= TOLD_FREE;
+	if (s->options.flags & KNELL_O_FREE)
+		deliver_free(s, index, flags);
+}
+
 static void tell_slot(struct bpf_source *s, uint32_t index)
 {
 	struct knell_slot *slot = &s->slots[index];
@@ -121,24 +130,40 @@ static void tell_slot(struct bpf_source *s, uint32_t index)
 	if (pending & SLOT_EXIT && !(s->told[index] & TOLD_EXIT)) {
 		s->told[index] |= TOLD_EXIT;
 		deliver_exit(s, index, pending & SLOT_FREED);
+		waiting_add(s, index);
 	}
-	if (!(pending & (SLOT_FREED | SLOT_RETIRED)))
-		return;
-	if (s->options.flags & KNELL_O_FREE)
-		deliver_free(s, index);
 	if (pending & SLOT_FREED)
-		slot_recycle(s, index);
-	else
-		s->retired[s->retired_count++] = index;
+		tell_free(s, index, 0);
+	else if (pending & SLOT_RETIRED)
+		tell_free(s, index, KNELL_F_GIVEN_UP);
+	if (s->told[index] & TOLD_FREE) {
+		waiting_remove(s, index);
+		if (!slot_give_back(s, index))
+			waiting_add(s, index);
+	}
 }
 
-/* Slots whose pid was used again before they were freed: no program may still be in them. */
-static void recycle_retired(struct bpf_source *s)
+/*
+ * A dead process keeps its slot until the kernel frees it, for the final account. But the kernel
+ * frees late under a storm, and never while nobody waits for a zombie: when half of the slots are
+ * in use, the oldest dead give theirs up.
+ */
+static void make_room(struct bpf_source *s)
 {
-	if (!s->retired_count || bpf_source_grace_period(s) < 0)
-		return;
-	while (s->retired_count)
-		slot_recycle(s, s->retired[--s->retired_count]);
+	uint32_t index = s->newer[0];
+
+	while (index && s->in_use > s->slot_count / 2) {
+		uint32_t next = s->newer[index];
+
+		/* Freed meanwhile: it is on a list, and told in the next round. */
+		if (!__atomic_load_n(&s->slots[index].pending, __ATOMIC_ACQUIRE)) {
+			tell_free(s, index, KNELL_F_GIVEN_UP);
+			waiting_remove(s, index);
+			if (!slot_give_back(s, index))
+				waiting_add(s, index);
+		}
+		index = next;
+	}
 }
 
 static void tell_lost_of_ring(struct bpf_source *s, uint32_t home)
@@ -203,7 +228,7 @@ void bpf_reap_round(struct bpf_source *s)
 	qsort_r(s->batch, s->batch_count, sizeof(*s->batch), by_time, s->slots);
 	for (size_t i = 0; i < s->batch_count; i++)
 		tell_slot(s, s->batch[i]);
-	recycle_retired(s);
+	make_room(s);
 	tell_lost_of_reserve(s);
 }
 

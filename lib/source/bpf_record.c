@@ -126,19 +126,21 @@ void deliver_exit(struct bpf_source *s, uint32_t index, bool freed)
 	knell_engine_deliver(s->base.engine, &event);
 }
 
-void deliver_free(struct bpf_source *s, uint32_t index)
+void deliver_free(struct bpf_source *s, uint32_t index, uint32_t flags)
 {
 	const struct knell_slot *slot = &s->slots[index];
 	struct knell_event event;
 
 	fill(&event, slot, &slot->death, KNELL_FREE, sizeof(event.u.free));
+	event.flags |= flags;
 	event.unknown |= KNELL_U_PARENT | KNELL_U_CPU;
 	memset(&event.parent, 0, sizeof(event.parent));
 	event.cpu = 0;
-	if (slot->flags & SLOT_FREE_USAGE) {
+	if (!(flags & KNELL_F_GIVEN_UP)) {
 		event.time = slot->freed.time;
 		fill_usage(&event.u.free.usage, &slot->freed.usage);
 	} else {
+		event.time = knell_now();
 		event.unknown |= KNELL_U_TIMES | KNELL_U_RSS | KNELL_U_FAULTS;
 	}
 	knell_engine_deliver(s->base.engine, &event);

@@ -15,9 +15,10 @@ int slots_init(struct bpf_source *s)
 	s->told = calloc(s->slot_count, sizeof(*s->told));
 	s->link = calloc(s->slot_count, sizeof(*s->link));
 	s->batch = calloc(s->slot_count, sizeof(*s->batch));
-	s->retired = calloc(s->slot_count, sizeof(*s->retired));
+	s->newer = calloc(s->slot_count, sizeof(*s->newer));
+	s->older = calloc(s->slot_count, sizeof(*s->older));
 	s->lost_seen = calloc(s->cpus, sizeof(*s->lost_seen));
-	if (!s->told || !s->link || !s->batch || !s->retired || !s->lost_seen)
+	if (!s->told || !s->link || !s->batch || !s->newer || !s->older || !s->lost_seen)
 		return knell_fail(-ENOMEM, "no memory for a reserve of %u", s->options.reserve);
 	/* Nobody else is there yet: neighbours in memory go to the same CPU. */
 	for (uint32_t i = 1; i < s->slot_count; i++) {
@@ -35,7 +36,8 @@ void slots_destroy(struct bpf_source *s)
 	free(s->told);
 	free(s->link);
 	free(s->batch);
-	free(s->retired);
+	free(s->newer);
+	free(s->older);
 	free(s->lost_seen);
 }
 
@@ -80,10 +82,43 @@ uint32_t dead_take(struct bpf_source *s, uint32_t home)
 	return (uint32_t)__atomic_exchange_n((uint64_t *)&s->heads[home].dead, 0, __ATOMIC_ACQUIRE);
 }
 
-void slot_recycle(struct bpf_source *s, uint32_t index)
+/* Slots whose exit was told and that wait for SLOT_FREED, oldest first: newer[0] is the oldest. */
+void waiting_add(struct bpf_source *s, uint32_t index)
 {
+	uint32_t last = s->older[0];
+
+	s->older[index] = last;
+	s->newer[index] = 0;
+	s->newer[last] = index;
+	s->older[0] = index;
+}
+
+void waiting_remove(struct bpf_source *s, uint32_t index)
+{
+	s->newer[s->older[index]] = s->newer[index];
+	s->older[s->newer[index]] = s->older[index];
+}
+
+/*
+ * The slot goes back to its free list: true. False: a program is still in it, or has just queued
+ * it; try again later. See bpf/layout.h for the handshake.
+ */
+bool slot_give_back(struct bpf_source *s, uint32_t index)
+{
+	struct knell_slot *slot = &s->slots[index];
+	uint64_t entry = KNELL_INTEREST(slot->watch, index);
+
+	__atomic_compare_exchange_n(&s->interest[slot->interest], &entry, 0, false,
+				    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+	/* Pairs with slot_enter(): it counts itself, then looks at the state. */
+	__atomic_store_n(&slot->state, SLOT_LEAVING, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&slot->writers, __ATOMIC_SEQ_CST) ||
+	    __atomic_load_n(&slot->pending, __ATOMIC_SEQ_CST))
+		return false;
 	s->told[index] = 0;
-	__atomic_store_n(&s->slots[index].state, SLOT_FREE, __ATOMIC_RELEASE);
-	pool_put(s, index);
 	s->in_use--;
+	__atomic_store_n(&slot->state, SLOT_FREE, __ATOMIC_RELEASE);
+	pool_put(s, index);
+	return true;
 }

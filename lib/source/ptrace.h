@@ -58,6 +58,9 @@ struct pt_process {
 	bool told_stop;	   /* its group stop was reported to knell_reap() */
 	bool has_buried;   /* a child was waited for: rusage is no longer its own */
 	bool lost_signals; /* no memory to remember one */
+	bool asked_pid_ns; /* the next two are known: they cannot change */
+	bool same_pid_ns;
+	pid_t inner_tgid; /* its number in its own pid namespace */
 	enum pt_parent parent_kind;
 	struct pt_process *parent;
 	uint64_t buried_maxrss; /* bytes, the most of any dead child */
@@ -205,13 +208,14 @@ bool knell_pt_clone_flags(pid_t tid, unsigned int event, uint64_t *ret_flags,
 void knell_pt_execed(struct pt_source *source, pid_t tid);
 
 /* ptrace_signal.c */
-void knell_pt_signalled(struct pt_source *source, struct pt_task *task, pid_t tid, int signo);
+void knell_pt_signalled(struct pt_source *source, const struct pt_task *task, pid_t tid, int signo);
 void knell_pt_fill_cause(const struct pt_process *process, struct knell_event *event);
 void knell_pt_bury(struct pt_source *source, const struct pt_process *process);
 
 /* ptrace_record.c */
 struct knell_event *knell_pt_begin(struct pt_source *source, enum knell_kind kind,
 				   enum knell_scope scope, const struct pt_task *task);
+void knell_pt_fill_comm(const struct pt_process *process, struct knell_event *event);
 void knell_pt_commit(struct pt_source *source);
 void knell_pt_commit_now(struct pt_source *source);
 void knell_pt_push_reap(struct pt_source *source, pid_t pid, int status, bool now);

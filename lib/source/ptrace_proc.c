@@ -78,10 +78,12 @@ bool knell_pt_proc_status(const struct pt_source *source, pid_t tid, struct pt_s
 		return false;
 	status.tgid = status.inner_tgid = (pid_t)strtol(tgid, NULL, 10);
 	status.ppid = (pid_t)strtol(ppid, NULL, 10);
-	/* Missing in a kernel that has no pid namespaces. */
+	/* Missing in a kernel that has no pid namespaces, and after a very long list of groups. */
 	inner = field(text, "\nNStgid:");
 	if (inner)
 		status.same_pid_ns = count_tgids(inner, &status.inner_tgid) == 1;
+	else
+		status.same_pid_ns = strlen(text) < sizeof(text) - 1;
 	*ret = status;
 	return true;
 }
@@ -152,29 +154,16 @@ static void explain(struct knell_probe *probe, const char *reason, const char *r
 	snprintf(probe->remedy, sizeof(probe->remedy), "%s", remedy);
 }
 
-/* Why a process of ours could not be traced, with `error`, and what to do. */
-void knell_pt_explain(int error, struct knell_probe *probe)
+static void explain_refusal(struct knell_probe *probe)
 {
 	long tracer = tracer_of_self();
-	char text[16] = "";
+	char text[160] = "";
 
-	if (error == -ENOSYS || error == -EINVAL || error == -EIO) {
-		explain(probe, "this kernel, or the sandbox that stands for it, has no PTRACE_SEIZE",
-			"use a sandbox with ptrace (gVisor: --platform=systrap), or another source");
-		return;
-	}
-	if (error != -EPERM && error != -EACCES) {
-		snprintf(probe->reason, sizeof(probe->reason), "cannot start a process to trace: %s",
-			 strerror(-error));
-		explain(probe, probe->reason, "raise the limit of processes (ulimit -u, pids.max)");
-		return;
-	}
 	if (tracer > 0) {
-		snprintf(probe->reason, sizeof(probe->reason),
+		snprintf(text, sizeof(text),
 			 "this process is itself traced, by process %ld, and so is all that it starts",
 			 tracer);
-		explain(probe, probe->reason,
-			"run it outside of strace, the debugger, or the other Knell");
+		explain(probe, text, "run it outside of strace, the debugger, or the other Knell");
 		return;
 	}
 	read_file("/proc/sys/kernel/yama/ptrace_scope", text, sizeof(text));
@@ -182,11 +171,30 @@ void knell_pt_explain(int error, struct knell_probe *probe)
 		explain(probe, "the Yama security module forbids ptrace (kernel.yama.ptrace_scope=3)",
 			"set kernel.yama.ptrace_scope to 1 at boot: 3 cannot be lowered later");
 	else if (text[0] == '2')
-		explain(probe, "the Yama security module keeps ptrace to administrators "
-			       "(kernel.yama.ptrace_scope=2)",
+		explain(probe,
+			"the Yama security module keeps ptrace to administrators "
+			"(kernel.yama.ptrace_scope=2)",
 			"run as root, or: sysctl kernel.yama.ptrace_scope=1");
 	else
-		explain(probe, "ptrace is refused: a seccomp filter, a security module (SELinux "
-			       "deny_ptrace), or this process is not dumpable",
+		explain(probe,
+			"ptrace is refused: by a seccomp filter, by a security module (SELinux "
+			"deny_ptrace), or because this process is not dumpable",
 			"container: --cap-add=SYS_PTRACE; SELinux: setsebool deny_ptrace off");
+}
+
+/* Why a process of ours could not be traced, with `error`, and what to do. */
+void knell_pt_explain(int error, struct knell_probe *probe)
+{
+	char text[128];
+
+	if (error == -EPERM || error == -EACCES) {
+		explain_refusal(probe);
+	} else if (error == -ENOSYS || error == -EINVAL || error == -EIO) {
+		explain(probe, "this kernel, or the sandbox that stands for it, has no PTRACE_SEIZE",
+			"use a sandbox that has it, or another source");
+	} else {
+		snprintf(text, sizeof(text), "cannot start a process to trace: %s",
+			 strerror(-error));
+		explain(probe, text, "raise the limit that this names (ulimit -u, -n; pids.max)");
+	}
 }

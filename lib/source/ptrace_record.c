@@ -27,6 +27,16 @@ static uint32_t payload_of(enum knell_kind kind)
 	}
 }
 
+/* No name is kept as an empty one. */
+void knell_pt_fill_comm(const struct pt_process *process, struct knell_event *event)
+{
+	memcpy(event->comm, process->comm, sizeof(event->comm));
+	if (event->comm[0])
+		event->unknown &= ~KNELL_U_COMM;
+	else
+		event->unknown |= KNELL_U_COMM;
+}
+
 /* Starts the next record in source->scratch: everything but its payload, which is zero. */
 struct knell_event *knell_pt_begin(struct pt_source *source, enum knell_kind kind,
 				   enum knell_scope scope, const struct pt_task *task)
@@ -47,7 +57,7 @@ struct knell_event *knell_pt_begin(struct pt_source *source, enum knell_kind kin
 	event->task.start = task->start;
 	event->task.tid = (__u32)task->tid;
 	event->task.tgid = (__u32)process->leader.tid;
-	memcpy(event->comm, process->comm, sizeof(event->comm));
+	knell_pt_fill_comm(process, event);
 	knell_pt_fill_parent(source, process, event);
 	return event;
 }
@@ -160,6 +170,8 @@ void knell_pt_push_reap(struct pt_source *source, pid_t pid, int status, bool no
  */
 void knell_pt_wait_for_room(struct pt_source *source)
 {
+	if (__atomic_load_n(&source->queued, __ATOMIC_RELAXED) <= MAX_QUEUED)
+		return;
 	while (!source->stop && !(source->request && !source->request->done)) {
 		/* Set before the look: who empties the queue looks the other way round. */
 		__atomic_store_n(&source->no_room, true, __ATOMIC_SEQ_CST);
