@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * main.c - the knell command: finds the subcommand by its name and leaves the rest to it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <locale.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+} commands[] = {
+	{ "run", cmd_run, "run a command, hear all its descendants, report" },
+	{ "doctor", cmd_doctor, "tell which sources of events work here, and why others do not" },
+};
+
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+void complain(const char *format, ...)
+{
+	char text[2048] = "knell: ";
+	const size_t prefix = strlen(text);
+	va_list args;
+	size_t length;
+	ssize_t n;
+
+	va_start(args, format);
+	vsnprintf(text + prefix, sizeof(text) - prefix - 1, format, args);
+	va_end(args);
+	length = strlen(text);
+	text[length++] = '\n';
+	n = write(STDERR_FILENO, text, length);
+	(void)n; /* there is nobody left to tell */
+}
+
+int parse_number(const char *option, const char *text, uint32_t max, uint32_t *ret)
+{
+	unsigned long long value;
+	char *end;
+
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	if (errno || *end || end == text || text[0] == '-' || text[0] == '+' || value > max) {
+		complain("--%s: '%s' is not a number from 0 to %u", option, text, max);
+		return -EINVAL;
+	}
+	*ret = (uint32_t)value;
+	return 0;
+}
+
+uint64_t monotonic_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t own_cpu(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+	return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+}
+
+static void print_help(FILE *file)
+{
+	fprintf(file, "Usage: knell COMMAND [OPTION...]\n\n"
+		      "Tells the moment a task is born, execs and dies, and says why it died.\n\n");
+	for (size_t i = 0; i < COMMANDS; i++)
+		fprintf(file, "  %-8s %s\n", commands[i].name, commands[i].help);
+	fprintf(file, "\n'knell COMMAND --help' tells more, as do the man pages: knell(1).\n");
+}
+
+/*
+ * A descriptor that we open must never land on a number that stands for stdin, stdout or stderr and
+ * was closed: messages would go into it. The fillers close at exec, so the command sees what the
+ * caller gave it.
+ */
+static int fill_standard_fds(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			return -1;
+	} while (fd <= STDERR_FILENO);
+	close(fd);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	setlocale(LC_ALL, "");
+	if (fill_standard_fds() < 0) {
+		complain("cannot open /dev/null: %s", strerror(errno));
+		return STATUS_FAILED;
+	}
+	if (argc < 2) {
+		print_help(stderr);
+		return STATUS_FAILED;
+	}
+	for (size_t i = 0; i < COMMANDS; i++) {
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return commands[i].run(argc - 1, argv + 1);
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+		print_help(stdout);
+		return fflush(stdout) == 0 ? 0 : STATUS_FAILED;
+	}
+	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+		printf("knell %s\n", KNELL_VERSION);
+		return fflush(stdout) == 0 ? 0 : STATUS_FAILED;
+	}
+	complain("'%s' is not a command; 'knell --help' lists them", argv[1]);
+	return STATUS_FAILED;
+}

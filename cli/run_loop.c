@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * run_loop.c - the life of a run after the command was started: brings events to the outputs, reaps
+ * what dies, passes signals on, stops and continues with the command, and deals with those that
+ * outlive it.
+ *
+ * When the command is dead and no child is left, nothing of its tree is: Knell is the subreaper, so
+ * whoever loses its parent becomes a child of Knell's.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "run.h"
+
+#define TICK_MS 100 /* of the progress line, and of the look for new orphans to kill */
+
+/* Is there somebody at a terminal, who has a shell to go back to when the command stops? */
+static bool has_job_control(void)
+{
+	int fd;
+
+	if (getsid(0) == getpid())
+		return false;
+	fd = open("/dev/tty", O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+/*
+ * The command stopped by itself. The shell waits for us, so we stop, too. What the terminal stops
+ * has reached us by itself already; then this is over when we get here, and SIGCONT is pending.
+ */
+static void stop_too(struct run *run)
+{
+	sigset_t pending;
+
+	sigpending(&pending);
+	if (sigismember(&pending, SIGCONT) || !has_job_control())
+		return;
+	progress_erase(run->progress);
+	raise(SIGSTOP);
+}
+
+static void on_child(pid_t pid, int status, void *userdata)
+{
+	struct run *run = userdata;
+
+	if (WIFSTOPPED(status)) {
+		if (pid == run->root)
+			stop_too(run);
+		return;
+	}
+	if (WIFCONTINUED(status))
+		return;
+	if (pid == run->root) {
+		run->status = status;
+		run->dead = true;
+		run->ended = monotonic_now();
+		return;
+	}
+	if (run->dead && run->options.orphans != ORPHANS_LEAVE)
+		run->orphans_met++;
+	for (size_t i = 0; i < run->told_count; i++) {
+		if (run->told[i].pid == pid)
+			run->told[i] = run->told[--run->told_count];
+	}
+}
+
+/* 0, -ECHILD when no child is left, or another -errno. */
+static int hear(struct run *run)
+{
+	int r = knell_dispatch(run->engine);
+	int reaped = knell_reap(run->engine, on_child, run);
+
+	if (run->json)
+		json_flush(run->json);
+	if (run->progress)
+		progress_tick(run->progress, monotonic_now());
+	return r < 0 ? r : reaped == -ECHILD ? -ECHILD : 0;
+}
+
+/*
+ * What a user sent to us is meant for the command. What the terminal sent (^C) went to its whole
+ * foreground process group, and so to the command, too.
+ */
+static void pass_on(const struct run *run, const struct signalfd_siginfo *info)
+{
+	bool from_kernel = info->ssi_code > 0;
+
+	if (run->dead || (from_kernel && info->ssi_signo != SIGCONT))
+		return;
+	/* It is our child and not waited for: its pid is its own. */
+	kill(run->root, (int)info->ssi_signo);
+}
+
+static void take_signals(struct run *run)
+{
+	struct signalfd_siginfo info;
+
+	while (read(run->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo != SIGCHLD)
+			pass_on(run, &info);
+	}
+}
+
+/* exec has succeeded (the pipe is closed) or has failed (it says why). */
+static void take_exec_result(struct run *run)
+{
+	int error;
+	ssize_t n = read(run->exec_fd, &error, sizeof(error));
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n == (ssize_t)sizeof(error))
+		run->exec_error = error;
+	close(run->exec_fd);
+	run->exec_fd = -1;
+}
+
+/* ---- orphans ---- */
+
+static int signal_told(struct run *run, pid_t pid)
+{
+	for (size_t i = 0; i < run->told_count; i++) {
+		if (run->told[i].pid == pid)
+			return run->told[i].signo;
+	}
+	return 0;
+}
+
+static void tell_to_end(struct run *run, pid_t pid, int signo)
+{
+	struct told *grown;
+
+	if (signal_told(run, pid) == signo)
+		return;
+	for (size_t i = 0; i < run->told_count; i++) {
+		if (run->told[i].pid == pid) {
+			run->told[i].signo = signo;
+			kill(pid, signo);
+			return;
+		}
+	}
+	grown = realloc(run->told, (run->told_count + 1) * sizeof(*grown));
+	if (grown) { /* else it is told again each time: harmless */
+		run->told = grown;
+		grown[run->told_count++] = (struct told){ .pid = pid, .signo = signo };
+	}
+	kill(pid, signo);
+	kill(pid, SIGCONT); /* a stopped one could not hear it */
+}
+
+/*
+ * Our own children: unlike any other pid, theirs cannot be used again before we wait for them.
+ * Their children come to us when they die. With a thread of the source's there may be more than one
+ * list.
+ */
+static void tell_orphans(struct run *run, int signo)
+{
+	char path[64], text[32];
+	struct dirent *task;
+	DIR *tasks = opendir("/proc/self/task");
+
+	while (tasks && (task = readdir(tasks)) != NULL) {
+		FILE *file;
+		long pid;
+
+		if (task->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/task/%.20s/children", task->d_name);
+		file = fopen(path, "re");
+		while (file && fscanf(file, "%31s", text) == 1) {
+			pid = strtol(text, NULL, 10);
+			if (pid > 0)
+				tell_to_end(run, (pid_t)pid, signo);
+		}
+		if (file)
+			fclose(file);
+	}
+	if (tasks)
+		closedir(tasks);
+}
+
+static void end_orphans(struct run *run)
+{
+	uint64_t grace = run->options.grace * UINT64_C(1000000000);
+
+	tell_orphans(run, monotonic_now() - run->ended < grace ? SIGTERM : SIGKILL);
+}
+
+/* ---- the loop ---- */
+
+static bool is_done(const struct run *run, int heard)
+{
+	if (!run->dead)
+		return false;
+	return run->options.orphans == ORPHANS_LEAVE || heard == -ECHILD;
+}
+
+static int poll_timeout(const struct run *run)
+{
+	return run->progress || (run->dead && run->options.orphans == ORPHANS_KILL) ? TICK_MS : -1;
+}
+
+int run_loop(struct run *run)
+{
+	int heard = 0;
+
+	while (!is_done(run, heard)) {
+		struct pollfd fds[] = {
+			{ .fd = run->signal_fd, .events = POLLIN },
+			{ .fd = knell_fd(run->engine), .events = POLLIN },
+			{ .fd = run->exec_fd, .events = POLLIN },
+		};
+
+		if (run->dead && run->options.orphans == ORPHANS_KILL)
+			end_orphans(run);
+		if (poll(fds, 3, poll_timeout(run)) < 0 && errno != EINTR)
+			return -errno;
+		if (fds[0].revents)
+			take_signals(run);
+		if (fds[2].revents)
+			take_exec_result(run);
+		heard = hear(run);
+		if (heard < 0 && heard != -ECHILD)
+			complain("the %s source broke: %s; what follows is not heard",
+				 knell_source(run->engine), knell_last_error());
+	}
+	if (run->exec_fd >= 0)
+		take_exec_result(run);
+	/* The command was reaped in the middle of a round: hear what it did last. */
+	heard = knell_dispatch(run->engine);
+	return heard < 0 ? heard : 0;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * json.h - the JSON Lines output: one line for each record, a summary as the last. The lines are
+ * described by docs/events.schema.json.
+ */
+#ifndef KNELL_WATCHERS_JSON_H
+#define KNELL_WATCHERS_JSON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <knell/knell.h>
+
+struct json;
+
+/* json_open() flags */
+#define JSON_THREADS (1u << 0) /* thread-level records too, if the engine has them */
+
+/*
+ * Opens `path` ("-": standard output; else created, or emptied as a shell's > does) and writes each
+ * record of the engine to it. The engine calls it until it is closed: close the engine first, or
+ * dispatch no more. -errno as open(2) gives it, -ENOMEM.
+ */
+int json_open(struct json **ret_json, struct knell_engine *engine, const char *path,
+	      uint32_t flags);
+
+/*
+ * Writes what has been collected. Call it after each knell_dispatch(), so that a reader sees a
+ * batch as soon as it is there; a full buffer (64 KiB) is written in between. Returns 0 or the
+ * -errno of this attempt.
+ *
+ * A failed write harms nothing: what could not be written stays in the buffer and is tried again
+ * at the next flush (a disk may get room), except after EPIPE and EBADF. When the buffer is full
+ * too, whole lines are dropped and counted; a line that is half written is kept until its rest is
+ * out, so no line ever follows a torn one. SIGPIPE and SIGXFSZ are the caller's to block or ignore.
+ */
+int json_flush(struct json *json);
+
+struct json_result {
+	uint64_t lines;     /* written whole, the summary included */
+	uint64_t unwritten; /* records that could not be written */
+	int error;          /* -errno of the first failure, 0 if there was none */
+	bool torn;          /* the output ends in the middle of a line */
+};
+
+/*
+ * Writes the summary and what is left, closes the file and frees everything. Returns 0, or the
+ * first failure, -errno. `ret_result` may be NULL. json_close(NULL, ...) is allowed.
+ */
+int json_close(struct json *json, struct json_result *ret_result);
+
+#endif
