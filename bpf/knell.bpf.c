@@ -526,9 +526,8 @@ int BPF_PROG(freed, struct task_struct *task)
 	if (!slot)
 		return 0;
 	slot->freed.time = bpf_ktime_get_boot_ns();
-	/* Its last thread is the one that is left: the sum is final. */
+	/* Every thread is released, and has left what it used behind: the sum is final. */
 	take_usage(&slot->freed.usage, task);
-	add_thread(&slot->freed.usage, task);
 	better_peak(slot, &slot->freed.usage, slot->usage.maxrss);
 	slot->flags |= SLOT_FREE_USAGE;
 	__sync_val_compare_and_swap(place, entry, 0);

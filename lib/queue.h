@@ -65,7 +65,7 @@ static inline struct knell_queue_node *knell_queue_pop(struct knell_queue *queue
 	if (!node)
 		return NULL;
 	KNELL_QUEUE_ACQUIRE(node);
-	return caa_container_of(node, struct knell_queue_node, node);
+	return (struct knell_queue_node *)(void *)node; /* its only member */
 }
 
 #endif

@@ -13,7 +13,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include <urcu/list.h>
 
 #include "queue.h"
 #include "source.h"
@@ -36,18 +35,19 @@ struct pt_signal {
 
 struct pt_task {
 	pid_t tid;
-	bool started;	/* its first stop is over */
-	bool early;	/* its first stop came, and was looked up, before the parent's event */
+	bool started;   /* its first stop is over */
+	bool early;     /* its first stop came, and was looked up, before the parent's event */
 	bool listening; /* in a group stop */
 	uint64_t start;
 	struct pt_process *process;
-	struct cds_list_head in_process;
+	struct pt_task *next_thread; /* of the process, but for the leader */
+	struct pt_task **to_this;
 };
 
 /* Whose child a process is, as far as births tell. */
 enum pt_parent {
 	PT_PARENT_TRACEE, /* process->parent, until that dies */
-	PT_PARENT_SELF,	  /* ours */
+	PT_PARENT_SELF,   /* ours */
 	PT_PARENT_LOOKUP  /* only /proc knows */
 };
 
@@ -55,7 +55,7 @@ struct pt_process {
 	unsigned int references; /* itself while it lives, and one for each child */
 	bool dead;
 	bool root;
-	bool told_stop;	   /* its group stop was reported to knell_reap() */
+	bool told_stop;    /* its group stop was reported to knell_reap() */
 	bool has_buried;   /* a child was waited for: rusage is no longer its own */
 	bool lost_signals; /* no memory to remember one */
 	bool asked_pid_ns; /* the next two are known: they cannot change */
@@ -65,7 +65,7 @@ struct pt_process {
 	struct pt_process *parent;
 	uint64_t buried_maxrss; /* bytes, the most of any dead child */
 	unsigned int listening;
-	struct cds_list_head tasks;
+	struct pt_task *threads; /* all but the leader */
 	struct pt_signal *signals;
 	struct knell_signal last_term;
 	char comm[KNELL_COMM_LEN];
@@ -105,11 +105,11 @@ struct pt_source {
 	struct knell_source base;
 	uint32_t flags;
 	uint64_t batch; /* ns */
-	int timer;	/* polls readable when records wait */
+	int timer;      /* polls readable when records wait */
 
 	/* Between the two sides, without the lock. */
 	struct knell_queue queue;
-	size_t queued;	     /* bytes of records in the queue or being delivered */
+	size_t queued;       /* bytes of records in the queue or being delivered */
 	unsigned int armed;  /* enum pt_armed */
 	uint64_t dispatched; /* when the queue was last emptied */
 	unsigned int alive;  /* processes, and forks on their way */
@@ -135,6 +135,8 @@ struct pt_source {
 	bool proc_works;
 	pid_t held[PT_HELD_MAX];
 	unsigned int held_count;
+	pid_t early_dead[PT_HELD_MAX];
+	unsigned int next_early_dead;
 	pid_t blind[PT_BLIND_MAX];
 	unsigned int blind_count;
 	struct pt_grave graves[PT_GRAVES];
@@ -163,7 +165,7 @@ enum pt_item_kind {
 };
 
 struct pt_item {
-	struct knell_queue_node node;
+	struct knell_queue_node node; /* first: a node is its item */
 	enum pt_item_kind kind;
 	pid_t pid;
 	int status;
@@ -196,8 +198,7 @@ bool knell_pt_single(const struct pt_process *process);
 int knell_pt_root(struct pt_source *source, const struct pt_request *request);
 void knell_pt_born(struct pt_source *source, pid_t parent_tid, unsigned int event);
 void knell_pt_hold(struct pt_source *source, pid_t tid);
-void knell_pt_resolve_held(struct pt_source *source);
-bool knell_pt_forget_blind(struct pt_source *source, pid_t tid);
+bool knell_pt_drop_stale(struct pt_source *source, struct pt_task *task);
 void knell_pt_died(struct pt_source *source, pid_t tid, const siginfo_t *info);
 void knell_pt_fill_parent(struct pt_source *source, const struct pt_process *process,
 			  struct knell_event *event);
@@ -225,7 +226,7 @@ void knell_pt_wait_for_room(struct pt_source *source);
 /* ptrace_proc.c */
 struct pt_status {
 	pid_t tgid;
-	pid_t ppid;	  /* the real parent's process */
+	pid_t ppid;       /* the real parent's process */
 	bool same_pid_ns; /* its numbers are ours */
 	pid_t inner_tgid; /* its number in its own pid namespace */
 };

@@ -7,7 +7,6 @@
  */
 #include <elf.h>
 #include <linux/audit.h>
-#include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <string.h>
 #include <sys/ptrace.h>
@@ -30,7 +29,13 @@ struct call {
 static bool read_call(pid_t tid, struct call *ret)
 {
 	/* As in struct user_regs_struct, the 32-bit one of the kernel being 17 words. */
-	enum { DI = 14, ORIG_AX = 15, BX_32 = 0, ORIG_AX_32 = 11, WORDS_32 = 17 };
+	enum {
+		DI = 14,
+		ORIG_AX = 15,
+		BX_32 = 0,
+		ORIG_AX_32 = 11,
+		WORDS_32 = 17
+	};
 	union {
 		uint64_t wide[32];
 		uint32_t narrow[64];
@@ -49,8 +54,8 @@ static bool read_call(pid_t tid, struct call *ret)
 
 #define CLONE_32  120u
 #define CLONE_64  56u
-#define FORK_32	  2u
-#define FORK_64	  57u
+#define FORK_32   2u
+#define FORK_64   57u
 #define VFORK_32  190u
 #define VFORK_64  58u
 #define CLONE3_NR 435u
@@ -58,7 +63,13 @@ static bool read_call(pid_t tid, struct call *ret)
 static bool read_call(pid_t tid, struct call *ret)
 {
 	/* struct user_pt_regs, or 18 words of a 32-bit task. */
-	enum { X0 = 0, X8 = 8, R7 = 7, ORIG_R0 = 17, WORDS_32 = 18 };
+	enum {
+		X0 = 0,
+		X8 = 8,
+		R7 = 7,
+		ORIG_R0 = 17,
+		WORDS_32 = 18
+	};
 	union {
 		uint64_t wide[34];
 		uint32_t narrow[68];
@@ -75,8 +86,8 @@ static bool read_call(pid_t tid, struct call *ret)
 
 #define CLONE_32  120u
 #define CLONE_64  220u
-#define FORK_32	  2u
-#define FORK_64	  (~0u) /* there is none */
+#define FORK_32   2u
+#define FORK_64   (~0u) /* there is none */
 #define VFORK_32  190u
 #define VFORK_64  (~0u)
 #define CLONE3_NR 435u
@@ -90,8 +101,8 @@ static bool read_call(pid_t tid, struct call *ret)
 
 #define CLONE_32  (~0u)
 #define CLONE_64  (~0u)
-#define FORK_32	  (~0u)
-#define FORK_64	  (~0u)
+#define FORK_32   (~0u)
+#define FORK_64   (~0u)
 #define VFORK_32  (~0u)
 #define VFORK_64  (~0u)
 #define CLONE3_NR (~0u)

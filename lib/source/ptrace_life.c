@@ -14,7 +14,6 @@
  * exact; the peak resident set is its own if it exceeds that of every dead child, else unknown; and
  * page faults are unknown. (An exit stop would tell them, at the price of a stop for each.)
  */
-#include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <errno.h>
 #include <string.h>
@@ -25,6 +24,10 @@
 #include <unistd.h>
 
 #include "ptrace.h"
+
+/* Without EXITKILL: if Knell dies, they go on. Without EXIT: it would cost a stop for each. */
+#define TASK_OPTIONS                                                                               \
+	(PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC)
 
 static void set_self(const struct pt_source *source, struct knell_task_id *parent)
 {
@@ -38,6 +41,7 @@ static struct pt_process *look_up_parent(const struct pt_source *source, pid_t t
 {
 	struct pt_process *parent;
 	struct pt_status status, again;
+	uint64_t start;
 
 	memset(ret, 0, sizeof(*ret));
 	if (!knell_pt_proc_status(source, tgid, &status) || status.ppid == 0)
@@ -53,11 +57,11 @@ static struct pt_process *look_up_parent(const struct pt_source *source, pid_t t
 		return parent;
 	}
 	/* Init, or a stranger. If it is still the parent afterwards, its start was its own. */
-	if (!knell_pt_proc_start(status.ppid, &ret->start) ||
+	if (!knell_pt_proc_start(status.ppid, &start) ||
 	    !knell_pt_proc_status(source, tgid, &again) || again.ppid != status.ppid)
-		memset(ret, 0, sizeof(*ret));
-	else
-		ret->tid = ret->tgid = (__u32)status.ppid;
+		return NULL;
+	ret->tid = ret->tgid = (__u32)status.ppid;
+	ret->start = start;
 	return NULL;
 }
 
@@ -119,8 +123,8 @@ struct birth {
 	struct pt_process *forker; /* may be NULL */
 };
 
-static void tell_birth(struct pt_source *source, const struct pt_task *task,
-		       enum knell_scope scope, const struct birth *birth)
+static void tell_birth(struct pt_source *source, const struct pt_task *task, enum knell_scope scope,
+		       const struct birth *birth)
 {
 	struct knell_event *event;
 
@@ -150,6 +154,33 @@ static void go_blind(struct pt_source *source, const struct birth *birth)
 	knell_pt_wake(source, false);
 }
 
+/* One of those that there was no memory for? */
+static bool is_blind(const struct pt_source *source, pid_t tid)
+{
+	for (unsigned int i = 0; i < source->blind_count; i++) {
+		if (source->blind[i] == tid)
+			return true;
+	}
+	return false;
+}
+
+static bool forget_blind(struct pt_source *source, pid_t tid)
+{
+	for (unsigned int i = 0; i < source->blind_count; i++) {
+		if (source->blind[i] == tid) {
+			source->blind[i] = source->blind[--source->blind_count];
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Only a leader is a task of the group of its own number. It may be a zombie. */
+static bool is_leader(pid_t tid)
+{
+	return syscall(SYS_tgkill, tid, tid, 0) == 0 || errno != ESRCH;
+}
+
 static struct pt_task *add_thread(struct pt_source *source, const struct birth *birth)
 {
 	struct pt_task *task =
@@ -162,8 +193,7 @@ static struct pt_task *add_thread(struct pt_source *source, const struct birth *
 
 static struct pt_task *add_process(struct pt_source *source, const struct birth *birth)
 {
-	struct pt_process *process =
-		knell_pt_add_process(&source->table, birth->tid, knell_now());
+	struct pt_process *process = knell_pt_add_process(&source->table, birth->tid, knell_now());
 
 	if (!process)
 		return NULL;
@@ -188,15 +218,24 @@ static struct pt_task *add(struct pt_source *source, const struct birth *birth)
 	return task;
 }
 
-/* The first task of a subtree, as knell_fork() made it. Its caller waits for the result. */
+/*
+ * The first task of a subtree, as knell_fork() made it: it waits, and so does its caller. It is in
+ * the table before it is seized, so that nothing can fail once it is.
+ */
 int knell_pt_root(struct pt_source *source, const struct pt_request *request)
 {
 	struct pt_process *process =
 		knell_pt_add_process(&source->table, request->pid, knell_now());
 	struct birth birth = { .exit_signal = SIGCHLD };
+	int error;
 
 	if (!process)
 		return -ENOMEM;
+	if (ptrace(PTRACE_SEIZE, request->pid, NULL, (void *)TASK_OPTIONS) < 0) {
+		error = -errno;
+		knell_pt_remove_process(&source->table, process);
+		return error;
+	}
 	process->root = true;
 	process->leader.started = true;
 	memcpy(process->comm, request->comm, sizeof(process->comm));
@@ -207,10 +246,10 @@ int knell_pt_root(struct pt_source *source, const struct pt_request *request)
 }
 
 /*
- * A number that we hold for a thread may be another task's: exec by a thread frees its number
- * before we hear of it. Nobody else's entry can be stale.
+ * A number that we have as a thread's may be another task's: exec by a thread frees its number
+ * before we hear of it. No other entry can be stale.
  */
-static bool drop_stale(struct pt_source *source, struct pt_task *task)
+bool knell_pt_drop_stale(struct pt_source *source, struct pt_task *task)
 {
 	struct pt_process *process = task->process;
 
@@ -232,6 +271,24 @@ static bool unhold(struct pt_source *source, pid_t tid)
 	return false;
 }
 
+/* Its parent's event may still come: it must not make a second life of this one. */
+static void note_early_death(struct pt_source *source, const struct pt_task *task)
+{
+	if (task->early)
+		source->early_dead[source->next_early_dead++ % PT_HELD_MAX] = task->tid;
+}
+
+static bool was_early_death(struct pt_source *source, pid_t tid)
+{
+	for (unsigned int i = 0; i < PT_HELD_MAX; i++) {
+		if (source->early_dead[i] == tid) {
+			source->early_dead[i] = 0;
+			return true;
+		}
+	}
+	return false;
+}
+
 /* Reads all that the parent's stop has to say, before it is let go. False: the parent is dying. */
 static bool read_birth(struct pt_source *source, pid_t parent_tid, unsigned int event,
 		       struct birth *ret)
@@ -246,15 +303,13 @@ static bool read_birth(struct pt_source *source, pid_t parent_tid, unsigned int 
 	memset(ret, 0, sizeof(*ret));
 	ret->tid = (pid_t)child;
 	ret->forker = parent ? parent->process : NULL;
-	ret->flags_known =
-		knell_pt_clone_flags(parent_tid, event, &ret->flags, &ret->exit_signal);
+	ret->flags_known = knell_pt_clone_flags(parent_tid, event, &ret->flags, &ret->exit_signal);
 	if (ret->flags_known) {
 		ret->is_thread = ret->flags & CLONE_THREAD;
 		ret->sibling = ret->flags & CLONE_PARENT;
 		return true;
 	}
-	/* Only a leader is a task of the group of its own number. */
-	ret->is_thread = syscall(SYS_tgkill, ret->tid, ret->tid, 0) < 0 && errno == ESRCH;
+	ret->is_thread = !is_leader(ret->tid);
 	if (ret->is_thread)
 		return true;
 	ret->sibling = ret->forker && knell_pt_proc_status(source, ret->tid, &status) &&
@@ -274,13 +329,15 @@ void knell_pt_born(struct pt_source *source, pid_t parent_tid, unsigned int even
 	knell_pt_resume(parent_tid, 0);
 	if (!known)
 		return;
+	if (was_early_death(source, birth.tid))
+		return;
 	task = knell_pt_find(&source->table, birth.tid);
 	if (task && task->early) {
 		task->early = false;
 		return;
 	}
-	if (task)
-		knell_pt_remove_thread(&source->table, task);
+	if (task && !knell_pt_drop_stale(source, task))
+		return;
 	task = add(source, &birth);
 	if (!unhold(source, birth.tid))
 		return;
@@ -301,7 +358,7 @@ static struct pt_task *resolve(struct pt_source *source, pid_t tid)
 		birth.forker = knell_pt_find_process(&source->table,
 						     birth.is_thread ? status.tgid : status.ppid);
 	} else {
-		birth.is_thread = syscall(SYS_tgkill, tid, tid, 0) < 0 && errno == ESRCH;
+		birth.is_thread = !is_leader(tid);
 	}
 	task = add(source, &birth);
 	if (task)
@@ -309,13 +366,27 @@ static struct pt_task *resolve(struct pt_source *source, pid_t tid)
 	return task;
 }
 
-void knell_pt_resolve_held(struct pt_source *source)
+static void resolve_held(struct pt_source *source, unsigned int index)
 {
-	while (source->held_count > 0) {
-		pid_t tid = source->held[--source->held_count];
+	pid_t tid = source->held[index];
 
-		resolve(source, tid);
-		knell_pt_resume(tid, 0);
+	source->held[index] = source->held[--source->held_count];
+	resolve(source, tid);
+	knell_pt_resume(tid, 0);
+}
+
+/* A task of the process `tgid` died: those whose parent it may have been wait no longer. */
+static void resolve_orphans(struct pt_source *source, pid_t tgid)
+{
+	struct pt_status status;
+	unsigned int i = 0;
+
+	while (i < source->held_count) {
+		if (knell_pt_proc_status(source, source->held[i], &status) && status.ppid != tgid &&
+		    status.tgid != tgid && knell_pt_find_process(&source->table, status.ppid))
+			i++;
+		else
+			resolve_held(source, i);
 	}
 }
 
@@ -324,25 +395,17 @@ void knell_pt_hold(struct pt_source *source, pid_t tid)
 {
 	siginfo_t info;
 
+	if (is_blind(source, tid)) {
+		knell_pt_resume(tid, 0);
+		return;
+	}
 	if (source->held_count == PT_HELD_MAX)
-		knell_pt_resolve_held(source);
+		resolve_held(source, 0);
 	/* Takes the stop, which was only looked at, so that it is not told again and again. */
 	info.si_pid = 0;
 	if (waitid(P_PID, (id_t)tid, &info, WSTOPPED | WNOHANG | PT_WAIT) < 0 || info.si_pid != tid)
 		return;
 	source->held[source->held_count++] = tid;
-}
-
-/* Is this one of those that there was no memory for? */
-bool knell_pt_forget_blind(struct pt_source *source, pid_t tid)
-{
-	for (unsigned int i = 0; i < source->blind_count; i++) {
-		if (source->blind[i] == tid) {
-			source->blind[i] = source->blind[--source->blind_count];
-			return true;
-		}
-	}
-	return false;
 }
 
 static uint64_t clock_of(pid_t tgid, unsigned int which)
@@ -358,7 +421,11 @@ static uint64_t clock_of(pid_t tgid, unsigned int which)
 /* Splits the exact sum in the proportion of the sampled parts, as the kernel does for rusage. */
 static void own_times(pid_t tgid, struct knell_usage *usage)
 {
-	enum { CLOCK_PROF, CLOCK_VIRT, CLOCK_SCHED };
+	enum {
+		CLOCK_PROF,
+		CLOCK_VIRT,
+		CLOCK_SCHED
+	};
 	uint64_t both = clock_of(tgid, CLOCK_PROF);
 	uint64_t user = clock_of(tgid, CLOCK_VIRT);
 	uint64_t exact = clock_of(tgid, CLOCK_SCHED);
@@ -404,10 +471,13 @@ static int status_of(const siginfo_t *info)
 	return info->si_status | (info->si_code == CLD_DUMPED ? 0x80 : 0);
 }
 
-static void thread_died(struct pt_source *source, struct pt_task *task, int status)
+static void thread_died(struct pt_source *source, struct pt_task *task, const siginfo_t *info)
 {
 	struct knell_event *event;
+	int status;
 
+	if (wait4(task->tid, &status, PT_WAIT, NULL) != task->tid)
+		status = status_of(info);
 	if (source->flags & KNELL_O_THREADS) {
 		event = knell_pt_begin(source, KNELL_EXIT, KNELL_THREAD, task);
 		event->u.exit.status = status;
@@ -415,51 +485,84 @@ static void thread_died(struct pt_source *source, struct pt_task *task, int stat
 		knell_pt_fill_cause(task->process, event);
 		knell_pt_commit(source);
 	}
+	note_early_death(source, task);
 	knell_pt_remove_thread(&source->table, task);
 }
 
-/* `info` was seen, and the zombie is still there. */
+/* Waits for a dead process; `info` is what was seen of it. Returns its peak resident set, in bytes.
+ */
+static uint64_t take_body(const struct pt_process *process, const siginfo_t *info,
+			  struct knell_event *event)
+{
+	pid_t tgid = process->leader.tid;
+	struct rusage rusage;
+
+	if (process->has_buried)
+		own_times(tgid, &event->u.exit.usage);
+	if (wait4(tgid, &event->u.exit.status, PT_WAIT, &rusage) == tgid) {
+		fill_usage(process, &rusage, event);
+		return (uint64_t)rusage.ru_maxrss * 1024;
+	}
+	/* Some thread of the host waits for whatever comes, and took it. */
+	event->u.exit.status = status_of(info);
+	event->unknown |= KNELL_U_TIMES | KNELL_U_RSS | KNELL_U_FAULTS;
+	memset(&event->u.exit.usage, 0, sizeof(event->u.exit.usage));
+	return UINT64_MAX;
+}
+
 static void process_died(struct pt_source *source, struct pt_process *process,
 			 const siginfo_t *info)
 {
-	pid_t tgid = process->leader.tid;
 	struct knell_event *event =
 		knell_pt_begin(source, KNELL_EXIT, KNELL_PROCESS, &process->leader);
-	struct knell_task_id id;
-	struct pt_process *parent = process->parent;
-	bool adopted = event->parent.tgid == (__u32)source->self;
-	struct rusage rusage;
-	int status;
+	struct pt_process *parent =
+		knell_pt_find_process(&source->table, (pid_t)event->parent.tgid);
+	bool ours = event->parent.tgid == (__u32)source->self;
+	uint64_t maxrss = take_body(process, info, event);
 
-	if (process->parent_kind != PT_PARENT_TRACEE || parent->dead)
-		parent = knell_pt_find_process(&source->table, (pid_t)event->parent.tgid);
-	(void)id;
-	if (process->has_buried)
-		own_times(tgid, &event->u.exit.usage);
-	if (wait4(tgid, &status, PT_WAIT, &rusage) == tgid) {
-		fill_usage(process, &rusage, event);
-	} else {
-		status = status_of(info);
-		event->unknown |= KNELL_U_TIMES | KNELL_U_RSS | KNELL_U_FAULTS;
-	}
-	event->u.exit.status = status;
-	knell_pt_fill_cause(process, event);
 	if (parent) {
-		uint64_t maxrss = (uint64_t)rusage.ru_maxrss * 1024;
-
 		parent->has_buried = true;
 		if (maxrss > parent->buried_maxrss)
 			parent->buried_maxrss = maxrss;
 	}
+	knell_pt_fill_cause(process, event);
 	if (process->root)
 		knell_pt_commit_now(source);
 	else
 		knell_pt_commit(source);
-	if (adopted)
-		knell_pt_push_reap(source, tgid, status, process->root);
+	if (ours)
+		knell_pt_push_reap(source, process->leader.tid, event->u.exit.status,
+				   process->root);
+	note_early_death(source, &process->leader);
 	knell_pt_bury(source, process);
 	knell_pt_remove_process(&source->table, process);
 	/* After the pushes: who sees none alive finds all that was pushed. */
 	if (__atomic_sub_fetch(&source->alive, 1, __ATOMIC_SEQ_CST) == 0)
 		knell_pt_wake(source, true);
+}
+
+/* A death that was seen, and not yet waited for: until then the number is its own. */
+void knell_pt_died(struct pt_source *source, pid_t tid, const siginfo_t *info)
+{
+	struct pt_task *task = knell_pt_find(&source->table, tid);
+	pid_t tgid = tid;
+	int status;
+
+	if (!task && !is_blind(source, tid)) {
+		unhold(source, tid);
+		task = resolve(source, tid);
+	}
+	if (!task) {
+		if (forget_blind(source, tid) && is_leader(tid))
+			source->gap.deaths++;
+		wait4(tid, &status, PT_WAIT, NULL);
+		knell_pt_wake(source, false);
+	} else if (task == &task->process->leader) {
+		process_died(source, task->process, info);
+	} else {
+		tgid = task->process->leader.tid;
+		thread_died(source, task, info);
+	}
+	if (source->held_count > 0)
+		resolve_orphans(source, tgid);
 }

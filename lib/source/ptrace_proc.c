@@ -161,14 +161,16 @@ static void explain_refusal(struct knell_probe *probe)
 
 	if (tracer > 0) {
 		snprintf(text, sizeof(text),
-			 "this process is itself traced, by process %ld, and so is all that it starts",
+			 "this process is itself traced, by process %ld, and so is all that it "
+			 "starts",
 			 tracer);
 		explain(probe, text, "run it outside of strace, the debugger, or the other Knell");
 		return;
 	}
 	read_file("/proc/sys/kernel/yama/ptrace_scope", text, sizeof(text));
 	if (text[0] == '3')
-		explain(probe, "the Yama security module forbids ptrace (kernel.yama.ptrace_scope=3)",
+		explain(probe,
+			"the Yama security module forbids ptrace (kernel.yama.ptrace_scope=3)",
 			"set kernel.yama.ptrace_scope to 1 at boot: 3 cannot be lowered later");
 	else if (text[0] == '2')
 		explain(probe,
@@ -190,7 +192,8 @@ void knell_pt_explain(int error, struct knell_probe *probe)
 	if (error == -EPERM || error == -EACCES) {
 		explain_refusal(probe);
 	} else if (error == -ENOSYS || error == -EINVAL || error == -EIO) {
-		explain(probe, "this kernel, or the sandbox that stands for it, has no PTRACE_SEIZE",
+		explain(probe,
+			"this kernel, or the sandbox that stands for it, has no PTRACE_SEIZE",
 			"use a sandbox that has it, or another source");
 	} else {
 		snprintf(text, sizeof(text), "cannot start a process to trace: %s",

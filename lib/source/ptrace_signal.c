@@ -164,8 +164,7 @@ static void from_user(const struct pt_source *source, struct pt_process *process
 	signal->reason = KNELL_R_USER;
 	/* The kernel says that a process sent these to itself when it wrote where it may not. */
 	if ((info->si_signo == SIGPIPE || info->si_signo == SIGXFSZ) && info->si_code == SI_USER &&
-	    info->si_pid ==
-		    (process->asked_pid_ns ? process->inner_tgid : process->leader.tid)) {
+	    info->si_pid == (process->asked_pid_ns ? process->inner_tgid : process->leader.tid)) {
 		signal->reason = (__u8)kernel_reason(info->si_signo);
 		return;
 	}

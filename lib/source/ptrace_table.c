@@ -92,7 +92,6 @@ static void init_task(struct pt_task *task, struct pt_process *process, pid_t ti
 	task->tid = tid;
 	task->start = start;
 	task->process = process;
-	cds_list_add_tail(&task->in_process, &process->tasks);
 }
 
 struct pt_process *knell_pt_add_process(struct pt_table *table, pid_t tgid, uint64_t start)
@@ -106,7 +105,6 @@ struct pt_process *knell_pt_add_process(struct pt_table *table, pid_t tgid, uint
 		return NULL;
 	process->references = 1;
 	process->parent_kind = PT_PARENT_LOOKUP;
-	CDS_INIT_LIST_HEAD(&process->tasks);
 	init_task(&process->leader, process, tgid, start);
 	place(table, &process->leader);
 	return process;
@@ -123,6 +121,11 @@ struct pt_task *knell_pt_add_thread(struct pt_table *table, struct pt_process *p
 	if (!task)
 		return NULL;
 	init_task(task, process, tid, start);
+	task->next_thread = process->threads;
+	task->to_this = &process->threads;
+	if (task->next_thread)
+		task->next_thread->to_this = &task->next_thread;
+	process->threads = task;
 	place(table, task);
 	return task;
 }
@@ -148,13 +151,15 @@ void knell_pt_set_parent(struct pt_process *process, enum pt_parent kind, struct
 
 bool knell_pt_single(const struct pt_process *process)
 {
-	return process->tasks.next == process->tasks.prev;
+	return !process->threads;
 }
 
 void knell_pt_remove_thread(struct pt_table *table, struct pt_task *task)
 {
 	take_out(table, task);
-	cds_list_del(&task->in_process);
+	*task->to_this = task->next_thread;
+	if (task->next_thread)
+		task->next_thread->to_this = task->to_this;
 	if (task->listening)
 		task->process->listening--;
 	free(task);
@@ -163,12 +168,8 @@ void knell_pt_remove_thread(struct pt_table *table, struct pt_task *task)
 /* Its threads are gone already, wait(2) sees to that; if one was missed, it goes here. */
 void knell_pt_remove_process(struct pt_table *table, struct pt_process *process)
 {
-	struct pt_task *task, *next;
-
-	cds_list_for_each_entry_safe(task, next, &process->tasks, in_process) {
-		if (task != &process->leader)
-			knell_pt_remove_thread(table, task);
-	}
+	while (process->threads)
+		knell_pt_remove_thread(table, process->threads);
 	take_out(table, &process->leader);
 	while (process->signals) {
 		struct pt_signal *signal = process->signals;
