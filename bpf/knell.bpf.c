@@ -411,13 +411,14 @@ static __always_inline int status_of(struct task_struct *task)
 /*
  * The kernel's peak of a process counts the memory of what it was forked from: a shell's child
  * would seem as large as the shell. So a peak that is not above what it was at the first exec is
- * not this program's, and what its memory itself says now is taken.
+ * not this program's, and what its memory itself says now is taken; before 6.16 that is gone by
+ * then.
  */
 static __always_inline void better_peak(struct knell_slot *slot, struct knell_raw_usage *usage,
 					__u64 now)
 {
 	if (slot->execed && usage->maxrss <= slot->fork_rss)
-		usage->maxrss = now;
+		usage->maxrss = now ? now : KNELL_RSS_UNKNOWN;
 	else if (now > usage->maxrss)
 		usage->maxrss = now;
 }
@@ -528,7 +529,8 @@ int BPF_PROG(freed, struct task_struct *task)
 	slot->freed.time = bpf_ktime_get_boot_ns();
 	/* Every thread is released, and has left what it used behind: the sum is final. */
 	take_usage(&slot->freed.usage, task);
-	better_peak(slot, &slot->freed.usage, slot->usage.maxrss);
+	better_peak(slot, &slot->freed.usage,
+		    slot->usage.maxrss == KNELL_RSS_UNKNOWN ? 0 : slot->usage.maxrss);
 	slot->flags |= SLOT_FREE_USAGE;
 	__sync_val_compare_and_swap(place, entry, 0);
 	tell(index, SLOT_FREED);

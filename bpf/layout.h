@@ -53,12 +53,14 @@ enum knell_slot_state {
 #define SLOT_FREE_USAGE (1u << 2) /* freed.usage is filled in */
 #define SLOT_UNLISTED   (1u << 3) /* pending, but on no list: found by a sweep */
 
+#define KNELL_RSS_UNKNOWN (~0ull)
+
 /* CPU times as the kernel books them: see cpu_times() in lib/source/bpf_record.c. */
 struct knell_raw_usage {
 	__u64 utime;
 	__u64 stime;
 	__u64 runtime; /* exact sum of both */
-	__u64 maxrss;  /* bytes */
+	__u64 maxrss;  /* bytes, or KNELL_RSS_UNKNOWN */
 	__u64 minflt;
 	__u64 majflt;
 };

@@ -104,7 +104,7 @@ void progress_erase(struct progress *p)
 {
 	static const char erase[] = "\r\033[K";
 
-	if (!p->drawn)
+	if (!p || !p->drawn)
 		return;
 	put(p, erase, sizeof(erase) - 1);
 	p->drawn = false;

@@ -22,7 +22,10 @@ int progress_new(struct progress **ret_progress, struct knell_engine *engine, in
 /* Redraws the line if it has changed, at most ten times a second. Call it as often as you like. */
 void progress_tick(struct progress *progress, uint64_t now);
 
-/* Erases the line: call it before you write anything else to the terminal. It comes back. */
+/*
+ * Erases the line: call it before you write anything else to the terminal. The next tick brings it
+ * back. progress_erase(NULL) is allowed.
+ */
 void progress_erase(struct progress *progress);
 
 /* Erases the line. Returns NULL. */

@@ -44,10 +44,14 @@ static void cpu_times(struct knell_usage *usage, const struct knell_raw_usage *r
 	usage->utime = raw->runtime - usage->stime;
 }
 
-static void fill_usage(struct knell_usage *usage, const struct knell_raw_usage *raw)
+static void fill_usage(struct knell_event *event, struct knell_usage *usage,
+		       const struct knell_raw_usage *raw)
 {
 	cpu_times(usage, raw);
-	usage->maxrss = raw->maxrss;
+	if (raw->maxrss == KNELL_RSS_UNKNOWN)
+		event->unknown |= KNELL_U_RSS;
+	else
+		usage->maxrss = raw->maxrss;
 	usage->minflt = raw->minflt;
 	usage->majflt = raw->majflt;
 }
@@ -120,7 +124,7 @@ void deliver_exit(struct bpf_source *s, uint32_t index, bool freed)
 	event.u.exit.status = slot->status;
 	fill_cause(&event, slot);
 	freed = freed && slot->flags & SLOT_FREE_USAGE;
-	fill_usage(&event.u.exit.usage, freed ? &slot->freed.usage : &slot->usage);
+	fill_usage(&event, &event.u.exit.usage, freed ? &slot->freed.usage : &slot->usage);
 	if (freed)
 		event.flags |= KNELL_F_USAGE_FINAL;
 	knell_engine_deliver(s->base.engine, &event);
@@ -138,7 +142,7 @@ void deliver_free(struct bpf_source *s, uint32_t index, uint32_t flags)
 	event.cpu = 0;
 	if (!(flags & KNELL_F_GIVEN_UP)) {
 		event.time = slot->freed.time;
-		fill_usage(&event.u.free.usage, &slot->freed.usage);
+		fill_usage(&event, &event.u.free.usage, &slot->freed.usage);
 	} else {
 		event.time = knell_now();
 		event.unknown |= KNELL_U_TIMES | KNELL_U_RSS | KNELL_U_FAULTS;
