@@ -313,7 +313,7 @@ int json_open(struct json **ret_json, struct knell_engine *engine, const char *p
 	}
 	r = json_fields_init(j);
 	if (r == 0)
-		r = knell_watcher_add(engine, KNELL_MASK_ALL, on_event, j);
+		r = knell_watcher_add(engine, KNELL_MASK_ALL & ~KNELL_MASK(KNELL_INIT), on_event, j);
 	if (r < 0) {
 		json_close(j, NULL);
 		return r;

@@ -115,7 +115,8 @@ void json_time(struct json *j, const char *name, size_t len, uint64_t boot)
 	memcpy(text + 1, s->text, sizeof(s->text));
 	for (size_t i = 9; i-- > 0; ns /= 10)
 		digits[i] = (char)('0' + ns % 10);
-	memcpy(digits + 9, "Z\"", 2);
+	digits[9] = 'Z';
+	digits[10] = '"';
 	string(j, name, len);
 	yajl_gen_number(j->gen, text, s->len + 12);
 }

@@ -16,13 +16,6 @@
 
 #define USAGE_UNKNOWN (KNELL_U_TIMES | KNELL_U_RSS)
 
-static void count_threads(struct report *report, int64_t change)
-{
-	report->threads += (uint64_t)change;
-	if (report->threads > report->threads_peak)
-		report->threads_peak = report->threads;
-}
-
 static struct proc *add(struct report *report, const struct knell_event *e)
 {
 	struct proc *p = proc_add(&report->table, e->task.tgid, e->task.start);
@@ -33,9 +26,7 @@ static struct proc *add(struct report *report, const struct knell_event *e)
 	}
 	p->threads = 1;
 	p->guessed_start = e->flags & KNELL_F_START_STAMP;
-	if (++report->alive > report->alive_peak)
-		report->alive_peak = report->alive;
-	count_threads(report, 1);
+	peak_change(&report->peak, e->time, 1, 1);
 	return p;
 }
 
@@ -91,7 +82,7 @@ static int on_exec(struct report *report, const struct knell_event *e)
 		return -ENOMEM;
 	set_name(p, e);
 	if (!p->dead) {
-		count_threads(report, 1 - (int64_t)p->threads);
+		peak_change(&report->peak, e->time, 0, 1 - (int32_t)p->threads);
 		p->threads = 1;
 	}
 	return 0;
@@ -109,13 +100,14 @@ void report_settle(struct report *report)
 
 	while ((p = proc_oldest_dead(&report->table)))
 		settle(report, p);
+	peak_settle(&report->peak);
 }
 
-static void die(struct report *report, struct proc *p, uint64_t time)
+/* `died` is 0 if nobody knows when; `heard` is the time of the record that says so. */
+static void die(struct report *report, struct proc *p, uint64_t died, uint64_t heard)
 {
-	p->died = time;
-	report->alive--;
-	count_threads(report, -(int64_t)p->threads);
+	p->died = died;
+	peak_change(&report->peak, heard, -1, -(int32_t)p->threads);
 	proc_bury(&report->table, p);
 	if (report->table.dead > DEAD_WINDOW)
 		settle(report, proc_oldest_dead(&report->table));
@@ -153,7 +145,7 @@ static int on_exit_(struct report *report, const struct knell_event *e)
 		return -ENOMEM;
 	p->unknown = USAGE_UNKNOWN;
 	set_usage(p, &e->u.exit.usage, e->unknown);
-	die(report, p, e->time);
+	die(report, p, e->time, e->time);
 	if (e->flags & KNELL_F_USAGE_FINAL)
 		settle(report, p);
 	return 0;
@@ -168,7 +160,7 @@ static int on_free(struct report *report, const struct knell_event *e)
 		return 0;
 	if (!p->dead) {
 		p->unknown = USAGE_UNKNOWN;
-		die(report, p, 0);
+		die(report, p, 0, e->time);
 	}
 	set_usage(p, &e->u.free.usage, e->unknown);
 	settle(report, p);
@@ -200,10 +192,10 @@ static void on_thread(struct report *report, const struct knell_event *e)
 		if (!p || e->flags & KNELL_F_RECONCILED)
 			return;
 		p->threads++;
-		count_threads(report, 1);
+		peak_change(&report->peak, e->time, 0, 1);
 	} else if (p && p->threads > 1) {
 		p->threads--;
-		count_threads(report, -1);
+		peak_change(&report->peak, e->time, 0, -1);
 	}
 }
 
@@ -238,8 +230,8 @@ static int on_event(const struct knell_event *e, void *userdata)
 int report_new(struct report **ret_report, struct knell_engine *engine)
 {
 	const uint32_t mask = KNELL_MASK(KNELL_CLONE) | KNELL_MASK(KNELL_EXEC) |
-	                      KNELL_MASK(KNELL_EXIT) | KNELL_MASK(KNELL_FREE) |
-	                      KNELL_MASK(KNELL_GAP);
+			      KNELL_MASK(KNELL_EXIT) | KNELL_MASK(KNELL_FREE) |
+			      KNELL_MASK(KNELL_GAP);
 	struct report *report = calloc(1, sizeof(*report));
 	const char *source = knell_source(engine);
 	int r;

@@ -3,11 +3,13 @@
  * report.h - the report at the end of a run: what ran, what it cost, what failed and why, what is
  * left, what was not heard.
  *
- * Memory is bounded however many processes run: about 130 bytes for each process alive at once and
- * for 4,096 dead ones that wait for their final account (0.6 MB), plus 60 KB of sums: totals, the
- * ten slowest and the ten most expensive, 512 program names, 50 kinds of death by a signal and 50
- * failures by exit code. What does not fit in those is still counted exactly, as "others". (A
- * process whose death was lost stays in the table: as many of them as gaps have lost deaths.)
+ * Memory is bounded however many processes run: 104 bytes for each process alive at once and for up
+ * to 4,096 dead ones that wait for their final account, and 8 to 16 in an index; room doubles as it
+ * grows, so a run with at most 4,000 alive at once takes less than 1 MB. Beside it 170 KB: the last
+ * 8,192 births and deaths, which are put in the order of time, and sums: totals, the ten slowest
+ * and the ten most expensive, 512 program names, 50 kinds of death by a signal and 50 failures by
+ * exit code. What does not fit in those is still counted exactly. (A process whose death was lost
+ * stays in the table: as many of them as gaps have lost deaths.)
  */
 #ifndef KNELL_WATCHERS_REPORT_H
 #define KNELL_WATCHERS_REPORT_H

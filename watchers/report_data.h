@@ -7,6 +7,7 @@
 #define KNELL_WATCHERS_REPORT_DATA_H
 
 #include "report.h"
+#include "report_peak.h"
 #include "report_table.h"
 
 #define TOP_MAX      10u
@@ -72,6 +73,7 @@ struct report {
 	char source[32];
 	struct proc_table table;
 	struct sums sums;
+	struct peak peak;
 	struct failures by_signal; /* also: warned by a TERM, INT or HUP, and then exited */
 	struct failures by_code;
 	uint64_t failed, failed_by_signal;
@@ -80,7 +82,6 @@ struct report {
 	uint64_t late;   /* first heard of after their birth */
 	uint64_t unkept; /* events that found no memory */
 	uint64_t execs, thread_births;
-	uint64_t alive, alive_peak, threads, threads_peak;
 	uint64_t lost_births, lost_deaths, lost_others;
 	uint64_t lost_by_cause[KNELL_GAP_MISSED + 1];
 

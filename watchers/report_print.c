@@ -30,6 +30,8 @@ struct page {
 /* Prints `text` from column `at` on, breaking lines at spaces; further lines begin at `indent`. */
 static void print_wrapped(const struct page *page, const char *text, size_t at, size_t indent)
 {
+	bool first = true;
+
 	while (*text) {
 		size_t len = strcspn(text, " ");
 		char word[WORDS_DEATH_MAX];
@@ -37,15 +39,16 @@ static void print_wrapped(const struct page *page, const char *text, size_t at, 
 
 		snprintf(word, sizeof(word), "%.*s", (int)len, text);
 		width = words_width(word);
-		if (at > indent && at + 1 + width > COLUMNS) {
+		if (!first && at + 1 + width > COLUMNS) {
 			fprintf(page->file, "\n%*s", (int)indent, "");
 			at = indent;
-		} else if (at > indent) {
+		} else if (!first) {
 			fputc(' ', page->file);
 			at++;
 		}
 		fputs(word, page->file);
 		at += width;
+		first = false;
 		text += len;
 		text += strspn(text, " ");
 	}
@@ -79,10 +82,12 @@ static const char *plural(uint64_t n, const char *one, const char *many)
 /* The command in one line; a longer one is cut. */
 static void print_title(const struct page *page, const struct report_end *end)
 {
-	char text[COLUMNS];
+	static const char label[] = "knell: ";
+	const size_t room = COLUMNS - (sizeof(label) - 1) - 3;
+	char text[4 * COLUMNS] = "";
+	const char *more = "";
 	size_t used = 0;
 
-	text[0] = '\0';
 	for (size_t i = 0; end->argv && end->argv[i]; i++) {
 		if (i > 0 && used + 1 < sizeof(text))
 			text[used++] = ' ';
@@ -90,7 +95,11 @@ static void print_title(const struct page *page, const struct report_end *end)
 				     strlen(end->argv[i]));
 		text[used] = '\0';
 	}
-	fprintf(page->file, "%sknell: %s%s\n", page->colour ? "\033[" BOLD "m" : "", text,
+	if (words_width(text) > room + 3) {
+		words_cut(text, room);
+		more = "...";
+	}
+	fprintf(page->file, "%s%s%s%s%s\n", page->colour ? "\033[" BOLD "m" : "", label, text, more,
 		page->colour ? "\033[0m" : "");
 }
 
@@ -119,11 +128,11 @@ static void print_counts(const struct page *page, const struct report *report)
 	const char *about = unheard || report->lost_deaths ? "about " : "";
 
 	line(page, "processes", NULL, "%s started, %s%s at once, %s %s", words_count(started).s,
-	     about, words_count(report->alive_peak).s, words_count(report->execs).s,
-	     plural(report->execs, "exec", "execs"));
+	     about, words_count((uint64_t)report->peak.most_processes).s,
+	     words_count(report->execs).s, plural(report->execs, "exec", "execs"));
 	line(page, "threads", NULL, "%s started, %s%s at once",
 	     words_count(started + report->thread_births).s, about,
-	     words_count(report->threads_peak).s);
+	     words_count((uint64_t)report->peak.most_threads).s);
 }
 
 static void print_cost(const struct page *page, const struct report *report,
@@ -208,8 +217,8 @@ static void print_top(const struct page *page, const struct sums *sums)
 
 	if (sums->ended < 2 || rows == 0)
 		return;
-	fprintf(page->file, "  %-*s%-*s%s\n", (int)LABEL_WIDTH - 2, "longest", half,
-		"  lived (pid)", "    CPU (pid)");
+	fprintf(page->file, "  %-*s%-*s%s\n", (int)LABEL_WIDTH - 2, "slowest", half,
+		"by life (pid)", "by CPU (pid)");
 	for (uint32_t i = 0; i < rows; i++) {
 		char left[WORDS_COMM_MAX + 64], right[WORDS_COMM_MAX + 64];
 		size_t width;
@@ -378,29 +387,28 @@ static void print_knell(const struct page *page, const struct report *report,
 		     words_count(each / 1000).s, (unsigned int)(each % 1000 / 10));
 }
 
-int report_print(struct report *report, FILE *file, const struct report_end *given)
+int report_print(struct report *report, FILE *file, const struct report_end *end)
 {
 	const char *no_color = getenv("NO_COLOR");
 	struct report_end known = { 0 };
-	const struct report_end *end = &known;
 	const struct page page = {
 		.file = file,
 		.colour = !(no_color && *no_color) && isatty(fileno(file)),
 	};
 
-	memcpy(&known, given, given->size < sizeof(known) ? given->size : sizeof(known));
+	memcpy(&known, end, end->size < sizeof(known) ? end->size : sizeof(known));
 	report_settle(report);
 	errno = 0;
-	print_title(&page, end);
-	print_command(&page, report, end);
+	print_title(&page, &known);
+	print_command(&page, report, &known);
 	print_counts(&page, report);
-	print_cost(&page, report, end);
+	print_cost(&page, report, &known);
 	print_failed(&page, report);
 	print_names(&page, &report->sums.names);
 	print_top(&page, &report->sums);
-	print_left(&page, report, end);
+	print_left(&page, report, &known);
 	print_lost(&page, report);
-	print_knell(&page, report, end);
+	print_knell(&page, report, &known);
 	if (fflush(file) != 0 || ferror(file))
 		return errno ? -errno : -EIO;
 	return 0;

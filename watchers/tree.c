@@ -199,15 +199,15 @@ static size_t put_former(char *dst, const struct node *node)
 {
 	struct words_name name = words_comm(node->comm, true);
 	const char *former = node->label ? node->label : name.s;
-	size_t len = strlen(former);
+	const char *more = "";
+	char text[LABEL_MAX];
 
-	if (len > LABEL_MAX / 2) {
-		len = LABEL_MAX / 3;
-		while (len && ((unsigned char)former[len] & 0xc0) == 0x80)
-			len--;
-		return (size_t)sprintf(dst, "%.*s ... -> ", (int)len, former);
+	snprintf(text, sizeof(text), "%s", former);
+	if (strlen(text) > LABEL_MAX / 2) {
+		words_cut(text, LABEL_MAX / 8);
+		more = " ...";
 	}
-	return (size_t)sprintf(dst, "%s -> ", former);
+	return (size_t)snprintf(dst, LABEL_MAX, "%.*s%s -> ", (int)LABEL_MAX / 2, text, more);
 }
 
 /* A process that runs one program after another is called a -> b -> c. */
@@ -216,7 +216,7 @@ static int on_exec(struct tree *tree, const struct knell_event *e)
 	struct node *node = find_or_add(tree, e);
 	const char *name = program(e);
 	bool first, args = !(e->unknown & KNELL_U_ARGS);
-	char text[LABEL_MAX];
+	char text[LABEL_MAX + sizeof("...")];
 	size_t used = 0;
 	char *label;
 
@@ -230,9 +230,12 @@ static int on_exec(struct tree *tree, const struct knell_event *e)
 	}
 	if (!first)
 		used = put_former(text, node);
-	used += words_escape(text + used, sizeof(text) - used, name, strlen(name));
+	used += words_escape(text + used, LABEL_MAX - used, name, strlen(name));
 	if (args)
-		put_arguments(text + used, sizeof(text) - used, e);
+		used += put_arguments(text + used, LABEL_MAX - used, e);
+	/* The longest character, or an escape, did not fit in what is left. */
+	if (used + 6 > LABEL_MAX || e->flags & KNELL_F_TRUNCATED)
+		memcpy(text + used, "...", sizeof("..."));
 	label = strdup(text);
 	if (!label) {
 		tree->unkept++;

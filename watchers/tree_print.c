@@ -132,22 +132,22 @@ static int by_birth(const void *a, const void *b, void *refs)
 	return r[x->from] < r[y->from] ? -1 : r[x->from] > r[y->from];
 }
 
-/* Sorts the children of some nodes, `count` of them in all, into groups. */
-static int make_level(const struct drawing *d, struct level *ret, const node_ref *parents,
-		      uint32_t parent_count, uint32_t count)
+/* Sorts the children of `count` members of a group, which have so many in all, into groups. */
+static int make_level(const struct drawing *d, struct level *ret, const node_ref *members,
+		      uint32_t count, uint32_t children)
 {
 	struct level level = { 0 };
 	uint32_t n = 0;
 
-	level.refs = reallocarray(NULL, count, sizeof(*level.refs));
-	level.groups = reallocarray(NULL, count, sizeof(*level.groups));
+	level.refs = reallocarray(NULL, children, sizeof(*level.refs));
+	level.groups = reallocarray(NULL, children, sizeof(*level.groups));
 	if (!level.refs || !level.groups) {
 		free(level.refs);
 		free(level.groups);
 		return -ENOMEM;
 	}
-	for (uint32_t i = 0; i < parent_count; i++) {
-		node_ref c = d->tree->nodes[parents[i]].first_child;
+	for (uint32_t i = 0; i < count; i++) {
+		node_ref c = d->tree->nodes[members[i]].first_child;
 
 		for (; c; c = d->tree->nodes[c].next)
 			level.refs[n++] = c;

@@ -85,8 +85,7 @@ struct words words_size(uint64_t bytes)
 
 	if (bytes / mib < 999)
 		return three_digits(bytes, mib, "MiB");
-	ret = words_count((bytes + mib / 2) / mib);
-	strcat(ret.s, " MiB");
+	snprintf(ret.s, sizeof(ret.s), "%.40s MiB", words_count((bytes + mib / 2) / mib).s);
 	return ret;
 }
 
@@ -200,6 +199,15 @@ size_t words_width(const char *s)
 	for (; *s; s++)
 		width += ((unsigned char)*s & 0xc0) != 0x80;
 	return width;
+}
+
+void words_cut(char *s, size_t columns)
+{
+	for (; *s; s++) {
+		if (((unsigned char)*s & 0xc0) != 0x80 && columns-- == 0)
+			break;
+	}
+	*s = '\0';
 }
 
 const char *words_basename(const char *path)

@@ -54,6 +54,9 @@ void words_copy_comm(char dst[KNELL_COMM_LEN], const char *src);
 /* How many columns an escaped text takes, as far as one per character is true. */
 size_t words_width(const char *s);
 
+/* Cuts a text after that many columns. */
+void words_cut(char *s, size_t columns);
+
 /* The part after the last slash. Returns a pointer into `path`. */
 const char *words_basename(const char *path);
 
