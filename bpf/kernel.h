@@ -72,6 +72,12 @@ struct mm_struct___before_6_2 {
 struct cred {
 	kuid_t uid;
 	kgid_t gid;
+	kuid_t suid;
+	kgid_t sgid;
+	kuid_t euid;
+	kgid_t egid;
+	kuid_t fsuid;
+	kgid_t fsgid;
 };
 
 struct kernfs_node {
@@ -150,6 +156,7 @@ struct task_struct {
 	struct mm_struct *mm;
 	struct signal_struct *signal;
 	struct sighand_struct *sighand;
+	const struct cred *real_cred;
 	const struct cred *cred;
 	struct css_set *cgroups;
 	struct sched_entity se;
@@ -160,6 +167,17 @@ struct task_struct {
 	unsigned long min_flt;
 	unsigned long maj_flt;
 	char comm[16];
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
 };
 
 /* The shape of the tracepoint since 6.16: with a third argument. */

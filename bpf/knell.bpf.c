@@ -28,7 +28,7 @@ static __always_inline void count_lost(__u32 home)
 
 /* What every full record has. `task` is the thread or, for a process, any thread of it. */
 static __always_inline void fill_head(struct knell_event *event, struct task_struct *task,
-				      __u32 home, __u8 kind, __u8 scope)
+				      __u64 entry, __u32 home, __u8 kind, __u8 scope)
 {
 	const struct cred *cred = BPF_CORE_READ(task, cred);
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
@@ -51,7 +51,7 @@ static __always_inline void fill_head(struct knell_event *event, struct task_str
 	event->uid = BPF_CORE_READ(cred, uid.val);
 	event->gid = BPF_CORE_READ(cred, gid.val);
 	event->cgroup = cgroup_of(task);
-	event->cookie = 0;
+	event->cookie = KNELL_INTEREST_SLOT(entry); /* the library puts the watch's cookie here */
 	copy_comm(event->comm, task->comm);
 }
 
@@ -118,57 +118,100 @@ static __always_inline void fill_birth(struct knell_slot *slot, struct task_stru
 	slot->interest = child->tgid;
 }
 
-/* The child of a watched process inherits the watch. Nothing is allocated: slots are reserved. */
-static __always_inline int inherit(__u64 entry, struct task_struct *child, __u64 clone_flags)
+/* Where a process gets its slot from, and what with it. */
+struct origin {
+	__u32 watch;
+	__u32 slot_flags;
+	__u32 root;    /* the slot that was kept for it; 0: any */
+	__u32 creator; /* the slot of its creator; 0: not watched */
+};
+
+static __always_inline void count_birth_lost(__u32 watch_index, __u32 tgid)
 {
-	__u32 watch_index = KNELL_INTEREST_WATCH(entry);
 	struct knell_watch_entry *watch = watch_at(watch_index);
-	struct knell_slot *creator = slot_at(KNELL_INTEREST_SLOT(entry));
+	struct knell_head *head = head_at(home_of(tgid));
+
+	if (watch)
+		__sync_fetch_and_add(&watch->lost_births, 1);
+	if (head)
+		wake(head, false);
+}
+
+/* A slot for this process, filled in and alive; 0 if none is left. Nothing is allocated. */
+static __always_inline __u32 settle(const struct origin *from, struct task_struct *child,
+				    __u64 clone_flags)
+{
+	__u64 taken = from->root ? from->root : slot_take();
+	struct knell_slot *slot = slot_at((__u32)taken);
+	struct knell_slot *creator = slot_at(from->creator);
+
+	if (!slot)
+		return 0;
+	slot->flags = from->slot_flags;
+	slot->watch = from->watch;
+	slot->home = bpf_get_smp_processor_id() % cpu_count;
+	if (!from->root)
+		slot->pool = taken >> 32;
+	slot->creator_slot = creator ? from->creator : 0;
+	slot->creator_start = creator ? creator->task.start : 0;
+	fill_birth(slot, child, clone_flags);
+	/* Release: whoever sees it alive sees its birth. */
+	__sync_lock_test_and_set(&slot->state, SLOT_ALIVE);
+	return (__u32)taken;
+}
+
+/* A child of a watched process, or one that the stream tells of. It cannot run before we return. */
+static __always_inline int inherit(const struct origin *from, struct task_struct *child,
+				   __u64 clone_flags)
+{
 	__u64 *place = interest_at(child->tgid);
 	struct knell_slot *slot;
-	__u32 root = 0, index;
-	__u64 taken = 0;
+	__u32 index;
 
-	if (!watch)
-		return 0;
-	if (entry & KNELL_ARMED) {
-		root = KNELL_INTEREST_SLOT(entry);
-		creator = NULL;
-	}
 	if (!place) { /* pid_max was raised after we started */
-		__sync_fetch_and_add(&watch->lost_births, 1);
-		__sync_fetch_and_add(&watch->lost_deaths, 1);
+		struct knell_watch_entry *watch = watch_at(from->watch);
+
+		if (watch)
+			__sync_fetch_and_add(&watch->lost_deaths, 1);
+		count_birth_lost(from->watch, child->tgid);
 		return 0;
 	}
 	if (*place)
 		retire(*place);
-
-	if (!root)
-		taken = slot_take();
-	index = root ? root : (__u32)taken;
+	index = settle(from, child, clone_flags);
+	*place = KNELL_INTEREST(from->watch, index);
 	slot = slot_at(index);
-	if (!slot) {
-		struct knell_head *head = head_at(home_of(child->tgid));
-
-		*place = KNELL_INTEREST(watch_index, 0);
-		__sync_fetch_and_add(&watch->lost_births, 1);
-		if (head)
-			wake(head, false);
-		return 0;
-	}
-	slot->flags = root ? SLOT_ROOT : 0;
-	slot->watch = watch_index;
-	slot->home = bpf_get_smp_processor_id() % cpu_count;
-	if (!root)
-		slot->pool = taken >> 32;
-	slot->creator_slot = creator ? KNELL_INTEREST_SLOT(entry) : 0;
-	slot->creator_start = creator ? creator->task.start : 0;
-	fill_birth(slot, child, clone_flags);
-	/* Release: whoever sees it alive sees its birth. The child cannot run before we return. */
-	__sync_lock_test_and_set(&slot->state, SLOT_ALIVE);
-	*place = KNELL_INTEREST(watch_index, index);
-	tell_birth(slot, index);
+	if (slot)
+		tell_birth(slot, index);
+	else
+		count_birth_lost(from->watch, child->tgid);
 	return 0;
+}
+
+/* <knell/knell.h> is not for BPF. */
+#define MATCH_UID    (1u << 0)
+#define MATCH_CGROUP (1u << 1)
+#define MATCH_COMM   (1u << 2)
+
+/* Does the stream's filter let it pass, as it is now, with this name? */
+static __always_inline bool passes(struct task_struct *task, const char *name)
+{
+	char comm[KNELL_COMM_LEN];
+
+	if (filter.match & MATCH_UID && BPF_CORE_READ(task, cred, uid.val) != filter.uid)
+		return false;
+	if (filter.match & MATCH_CGROUP && cgroup_of(task) != filter.cgroup)
+		return false;
+	if (!(filter.match & MATCH_COMM))
+		return true;
+	copy_comm(comm, name);
+	for (int i = 0; i < KNELL_COMM_LEN; i++) {
+		if (comm[i] != filter.comm[i])
+			return false;
+		if (!comm[i])
+			return true;
+	}
+	return true;
 }
 
 /* A record about one thread; its process is watched. */
@@ -188,7 +231,7 @@ static __always_inline struct knell_event *thread_record(struct task_struct *tas
 		count_lost(home);
 		return NULL;
 	}
-	fill_head(event, task, home, kind, KNELL_THREAD);
+	fill_head(event, task, entry, home, kind, KNELL_THREAD);
 	event->size = size;
 	*ret_home = home;
 	*ret_ring = ring;
@@ -221,34 +264,171 @@ static __always_inline void tell_thread_birth(struct task_struct *task, __u64 en
 	submit(event, home, ring);
 }
 
+/* The thread that forks now is the one that the root's slot is kept for. */
+static __always_inline bool is_armed_for(__u64 entry, __u32 tid)
+{
+	struct knell_watch_entry *watch = watch_at(KNELL_INTEREST_WATCH(entry));
+
+	return watch && watch->armed_tid == tid;
+}
+
 SEC("tp_btf/task_newtask")
 int BPF_PROG(born, struct task_struct *child, unsigned long clone_flags)
 {
 	__u64 ids = bpf_get_current_pid_tgid();
 	__u64 *place = interest_at(ids >> 32);
+	struct origin from = { 0 };
+	struct knell_slot *creator;
 	__u64 entry;
 
-	if (!place || !*place)
+	if (!stream && (!place || !*place))
 		return 0;
-	entry = *place;
+	entry = place ? *place : 0;
+	creator = slot_of((struct task_struct *)bpf_get_current_task_btf(), entry);
 	if (child->pid != child->tgid) {
-		if (want_threads && !(entry & KNELL_ARMED))
+		if (want_threads && (creator || (entry && !KNELL_INTEREST_SLOT(entry))))
 			tell_thread_birth(child, entry, clone_flags);
 		return 0;
 	}
-	if (entry & KNELL_ARMED) {
-		struct knell_watch_entry *watch = watch_at(KNELL_INTEREST_WATCH(entry));
-
-		if (!watch || watch->armed_tid != (__u32)ids)
-			return 0;
+	if (entry & KNELL_ARMED && is_armed_for(entry, (__u32)ids)) {
+		from.watch = KNELL_INTEREST_WATCH(entry);
+		from.root = KNELL_INTEREST_SLOT(entry);
+		from.slot_flags = SLOT_ROOT | SLOT_INHERIT;
 		*place = 0;
-	} else if (KNELL_INTEREST_SLOT(entry)) {
-		struct task_struct *parent = (struct task_struct *)bpf_get_current_task_btf();
-
-		if (!slot_of(parent, entry))
-			return 0;
+	} else if (creator && creator->flags & SLOT_INHERIT) {
+		from.watch = creator->watch;
+		from.creator = KNELL_INTEREST_SLOT(entry);
+		from.slot_flags = SLOT_INHERIT;
+	} else if (entry && !(entry & KNELL_ARMED) && !KNELL_INTEREST_SLOT(entry)) {
+		from.watch = KNELL_INTEREST_WATCH(entry); /* its creator found no slot */
+		from.slot_flags = SLOT_INHERIT;
+	} else if (stream && passes(child, child->comm)) {
+		from.watch = KNELL_WATCH_STREAM;
+		from.creator = creator ? KNELL_INTEREST_SLOT(entry) : 0;
+	} else {
+		return 0;
 	}
-	return inherit(entry, child, clone_flags);
+	return inherit(&from, child, clone_flags);
+}
+
+/* ---- taking in those that live already ---- */
+
+static __always_inline void tell_death(__u64 *place, __u64 entry, struct task_struct *task);
+
+/*
+ * Takes in a process that was born unwatched. Stored first, then checked: if it is dead by then its
+ * exit program may have run before it could see the entry, and its death is told from here; the
+ * slot's state decides who tells it.
+ */
+static __always_inline __u32 take_in(const struct origin *from, struct task_struct *task)
+{
+	__u64 *place = interest_at(task->tgid);
+	struct knell_slot *slot;
+	__u64 entry, old;
+	__u32 index;
+
+	if (!place)
+		return 0;
+	old = *place;
+	if (KNELL_INTEREST_SLOT(old) && !(old & KNELL_ARMED))
+		retire(old);
+	index = settle(from, task, 0);
+	slot = slot_at(index);
+	if (!slot)
+		return 0;
+	slot->birth.time = slot->task.start;
+	entry = KNELL_INTEREST(from->watch, index);
+	if (__sync_val_compare_and_swap(place, old, entry) != old) {
+		slot->state = SLOT_FREE;
+		slot_put((__u64)slot->pool << 32 | index);
+		return 0;
+	}
+	tell_birth(slot, index);
+	if (BPF_CORE_READ(task, signal, live.counter) == 0) {
+		slot->flags |= SLOT_FOUND_DEAD;
+		tell_death(place, entry, task);
+	}
+	return index;
+}
+
+/* The slot of a process that the stream tells of from now on, if it passes only now. */
+static __always_inline struct knell_slot *follow(struct task_struct *task, const char *name)
+{
+	struct origin from = { .watch = KNELL_WATCH_STREAM, .slot_flags = SLOT_FOUND };
+
+	if (!stream || !filter.match || !passes(task, name))
+		return NULL;
+	return slot_at(take_in(&from, task));
+}
+
+/* Tells of a process without a slot that it lives, through the iterator's own output. */
+static __always_inline void tell_alive(struct bpf_iter__task *ctx, struct task_struct *task,
+				       __u32 home);
+
+SEC("iter/task")
+int adopt(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct origin from = { .watch = order.watch, .slot_flags = order.slot_flags | SLOT_FOUND };
+	struct knell_slot *slot;
+	__u64 *place, entry;
+	__u32 index;
+
+	if (!task || task->pid != task->tgid)
+		return 0;
+	place = interest_at(task->tgid);
+	if (!place)
+		return 0;
+	entry = *place;
+	slot = slot_of(task, entry);
+	if (slot) { /* it is in */
+		slot->flags |= order.slot_flags;
+		order.slot = KNELL_INTEREST_SLOT(entry);
+		return 0;
+	}
+	if (order.mode == ADOPT_CHILDREN) {
+		struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+		__u64 *above = interest_at(BPF_CORE_READ(parent, tgid));
+
+		slot = above ? slot_of(parent, *above) : NULL;
+		if (!slot || !(slot->flags & SLOT_INHERIT))
+			return 0;
+		from.watch = slot->watch;
+		from.creator = KNELL_INTEREST_SLOT(*above);
+	} else if (order.mode == ADOPT_STREAM) {
+		if (!passes(task, task->comm))
+			return 0;
+	} else if (order.mode == ADOPT_LOST) {
+		if (!entry || KNELL_INTEREST_SLOT(entry))
+			return 0;
+		from.watch = KNELL_INTEREST_WATCH(entry);
+	}
+	index = take_in(&from, task);
+	if (index) {
+		order.slot = index;
+		order.adopted++;
+		return 0;
+	}
+	order.refused++;
+	if (order.mode == ADOPT_LOST)
+		tell_alive(ctx, task, home_of(task->tgid));
+	return 0;
+}
+
+static __always_inline void tell_alive(struct bpf_iter__task *ctx, struct task_struct *task,
+				       __u32 home)
+{
+	struct {
+		__u8 head[KNELL_EVENT_HEAD];
+		struct knell_clone clone;
+	} record = { 0 };
+	struct knell_event *event = (struct knell_event *)&record;
+
+	fill_head(event, task, 0, home, KNELL_CLONE, KNELL_PROCESS);
+	event->size = sizeof(record);
+	event->flags = KNELL_F_RECONCILED;
+	event->unknown = KNELL_U_FLAGS;
+	bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
 }
 
 /* ---- exec and names ---- */
@@ -282,10 +462,12 @@ int BPF_PROG(execed, struct task_struct *task, int old_pid, struct linux_binprm 
 	long file;
 	void *ring;
 
-	if (!place || !*place)
+	if (!place || (!stream && !*place))
 		return 0;
 	slot = slot_of(task, *place);
-	if (!slot && KNELL_INTEREST_SLOT(*place))
+	if (!slot && (!*place || KNELL_INTEREST_SLOT(*place)))
+		slot = follow(task, task->comm);
+	if (!slot && (!*place || KNELL_INTEREST_SLOT(*place)))
 		return 0;
 	if (slot && !slot->execed) {
 		slot->execed = 1;
@@ -298,7 +480,7 @@ int BPF_PROG(execed, struct task_struct *task, int old_pid, struct linux_binprm 
 		return 0;
 
 	event = (struct knell_event *)record;
-	fill_head(event, task, home, KNELL_EXEC, KNELL_PROCESS);
+	fill_head(event, task, *place, home, KNELL_EXEC, KNELL_PROCESS);
 	/* Its number in another namespace went with the thread that exec replaced. */
 	record->exec.old_tid = old_pid == task->pid ? tid_nr(task) : ns_level ? 0 : old_pid;
 	record->exec.args_total = 0;
@@ -341,13 +523,83 @@ int BPF_PROG(renamed, struct task_struct *task, const char *comm)
 	__u64 *place = interest_at(task->tgid);
 	struct knell_slot *slot;
 
-	if (!place || !*place || task->pid != task->tgid)
+	if (!place || (!stream && !*place) || task->pid != task->tgid)
 		return 0;
 	slot = slot_enter(task, *place, SLOT_ALIVE);
-	if (!slot)
+	if (!slot) {
+		if (filter.match & MATCH_COMM)
+			follow(task, comm);
 		return 0;
+	}
 	copy_comm(slot->comm, comm);
 	slot_leave(slot);
+	return 0;
+}
+
+/* ---- credentials ---- */
+
+static __always_inline void tell_ids(struct task_struct *task, __u32 index, __u8 kind,
+				     const struct knell_ids *ids)
+{
+	struct knell_slot *slot = slot_at(index);
+	__u32 home = slot ? slot->home : 0;
+	void *ring = bpf_map_lookup_elem(&rings, &home);
+	const __u32 size = KNELL_EVENT_HEAD + sizeof(*ids);
+	bool leader = task->pid == task->tgid;
+	struct knell_event *event;
+
+	if (!slot || !ring || (!leader && !want_threads))
+		return;
+	event = bpf_ringbuf_reserve(ring, size, 0);
+	if (!event) {
+		count_lost(home);
+		return;
+	}
+	fill_head(event, task, index, home, kind, leader ? KNELL_PROCESS : KNELL_THREAD);
+	event->size = size;
+	event->u.ids = *ids;
+	if (kind == KNELL_UID)
+		event->uid = ids->real;
+	else
+		event->gid = ids->real;
+	submit(event, home, ring);
+}
+
+#define IDS(what, new, old)                                                                        \
+	{                                                                                          \
+		BPF_CORE_READ(new, what.val), BPF_CORE_READ(new, e##what.val),                     \
+			BPF_CORE_READ(new, s##what.val), BPF_CORE_READ(new, fs##what.val),         \
+			BPF_CORE_READ(old, what.val), BPF_CORE_READ(old, e##what.val),             \
+			BPF_CORE_READ(old, s##what.val), BPF_CORE_READ(old, fs##what.val)          \
+	}
+
+static __always_inline bool ids_differ(const struct knell_ids *ids)
+{
+	return ids->real != ids->old_real || ids->effective != ids->old_effective ||
+	       ids->saved != ids->old_saved || ids->fs != ids->old_fs;
+}
+
+/* Loaded where the kernel allows BPF trampolines. The caller is the task whose ids change. */
+SEC("fentry/commit_creds")
+int BPF_PROG(recredited, struct cred *new)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+	__u64 *place = interest_at(task->tgid);
+	const struct cred *old;
+	struct knell_slot *slot;
+
+	if (!place || !*place)
+		return 0;
+	slot = slot_of(task, *place);
+	if (!slot)
+		return 0;
+	old = BPF_CORE_READ(task, real_cred);
+	struct knell_ids uids = IDS(uid, new, old);
+	if (ids_differ(&uids))
+		tell_ids(task, KNELL_INTEREST_SLOT(*place), KNELL_UID, &uids);
+	struct knell_ids gids = IDS(gid, new, old);
+	if (ids_differ(&gids))
+		tell_ids(task, KNELL_INTEREST_SLOT(*place), KNELL_GID, &gids);
 	return 0;
 }
 

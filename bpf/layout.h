@@ -28,6 +28,10 @@
 #define KNELL_CACHE_LINE 64
 #define KNELL_MAX_WATCH  64 /* entries of the watch table; 0 is not used */
 
+/* Watch number 1 is that of knell_fork() and of the single watches; 2 is that of the stream. */
+#define KNELL_WATCH_TREE   1u
+#define KNELL_WATCH_STREAM 2u
+
 /* Interest entries. */
 #define KNELL_ARMED              0x80000000u /* the next child of this thread gets this very slot */
 #define KNELL_INTEREST(watch, s) ((__u64)(watch) << 32 | (s))
@@ -52,6 +56,9 @@ enum knell_slot_state {
 #define SLOT_MISSED     (1u << 1) /* its death was not seen: certain, but status unknown */
 #define SLOT_FREE_USAGE (1u << 2) /* freed.usage is filled in */
 #define SLOT_UNLISTED   (1u << 3) /* pending, but on no list: found by a sweep */
+#define SLOT_INHERIT    (1u << 4) /* its children are watched, too */
+#define SLOT_FOUND      (1u << 5) /* it was alive when it was taken in: its birth was not heard */
+#define SLOT_FOUND_DEAD (1u << 6) /* and it was dead by then: when it died is not known */
 
 #define KNELL_RSS_UNKNOWN (~0ull)
 
@@ -156,6 +163,32 @@ struct knell_ref {
 	__u8 is_ref;
 	__u32 slot;
 	__u32 reserved;
+};
+
+/* What the iterator over all tasks is to do with each process. */
+enum knell_adopt_mode {
+	ADOPT_THIS,     /* take it in */
+	ADOPT_CHILDREN, /* take it in if its parent's children are watched */
+	ADOPT_STREAM,   /* take it in if the stream's filter lets it pass */
+	ADOPT_LOST      /* give it a slot if there was none at its birth; else tell that it lives */
+};
+
+struct knell_adopt {
+	__u32 mode;
+	__u32 slot_flags; /* for ADOPT_THIS: SLOT_INHERIT, SLOT_ROOT */
+	__u32 watch;
+	/* Answers. */
+	__u32 adopted; /* how many were taken in by this pass */
+	__u32 refused; /* for how many there was no slot */
+	__u32 slot;    /* the last one that was taken in, or found to be in already */
+};
+
+/* Which processes a stream tells of. A process that passes once is followed until its death. */
+struct knell_pass {
+	__u64 cgroup;
+	__u32 match; /* KNELL_MATCH_* of <knell/knell.h> */
+	__u32 uid;
+	char comm[KNELL_COMM_LEN];
 };
 
 KNELL_ASSERT_SIZE(knell_ref, 16);

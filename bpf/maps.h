@@ -85,11 +85,16 @@ const volatile __u32 ring_size = 4096;
 const volatile __u32 page_size = 4096;
 const volatile bool want_threads = false;
 const volatile bool want_args = false;
+const volatile bool stream = false; /* tell of every process that the filter lets pass */
+const volatile struct knell_pass filter = { 0 };
 
 /* The pid namespace in whose numbers records speak: written by whoami(). */
 __u32 ns_level = 0;
 __u32 ns_inum = 0;
 __u32 own_tid = 0;
 __u32 own_tgid = 0;
+
+/* The order to adopt(), and its answer. */
+struct knell_adopt order = { 0 };
 
 #endif

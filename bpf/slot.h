@@ -80,6 +80,25 @@ static __always_inline __u64 slot_take(void)
 	return take.index ? (__u64)take.cpu << 32 | take.index : 0;
 }
 
+/* Gives back a slot that was taken in vain. */
+static __always_inline void slot_put(__u64 taken)
+{
+	__u32 pool = taken >> 32, index = (__u32)taken;
+	struct knell_head *head = head_at(pool);
+	struct knell_slot *slot = slot_at(index);
+
+	if (!head || !slot)
+		return;
+	for (int i = 0; i < 8; i++) {
+		__u64 old = *(volatile __u64 *)&head->free;
+		__u64 new = ((old >> 32) + 1) << 32 | index;
+
+		*(volatile __u32 *)&slot->next = (__u32)old;
+		if (__sync_val_compare_and_swap(&head->free, old, new) == old)
+			return;
+	}
+}
+
 /*
  * Rings the bell if the reaper sleeps deeply enough. The exchange pairs with the fence and re-check
  * in bpf_source's go_to_sleep(): one of the two sees the other.

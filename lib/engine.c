@@ -20,7 +20,8 @@
 #define MAX_RING_SIZE    (1u << 30)
 #define DEFAULT_BATCH_MS 10u
 #define MAX_BATCH_MS     1000u
-#define ALL_FLAGS        (KNELL_O_THREADS | KNELL_O_ARGS | KNELL_O_FREE)
+#define ALL_FLAGS                                                                                  \
+	(KNELL_O_THREADS | KNELL_O_ARGS | KNELL_O_FREE | KNELL_O_IDS | KNELL_O_STREAM)
 
 const struct knell_source_ops *const knell_sources[] = {
 	&knell_source_bpf,

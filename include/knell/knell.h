@@ -34,6 +34,24 @@ struct knell_engine;
 #define KNELL_O_THREADS (1u << 0) /* thread-level records too */
 #define KNELL_O_ARGS    (1u << 1) /* arguments in exec records */
 #define KNELL_O_FREE    (1u << 2) /* free records (and final accounts) */
+#define KNELL_O_IDS     (1u << 3) /* uid and gid records */
+#define KNELL_O_STREAM  (1u << 4) /* every process of the system that the filter lets pass */
+
+/* knell_filter.match: which of its fields count. None: everything passes. */
+#define KNELL_MATCH_UID    (1u << 0)
+#define KNELL_MATCH_CGROUP (1u << 1)
+#define KNELL_MATCH_COMM   (1u << 2)
+
+/*
+ * Which processes a stream tells of: those that match in all that counts. A process that matches
+ * once, at its birth, at an exec or when its name changes, is told of until it dies.
+ */
+struct knell_filter {
+	uint32_t match;  /* KNELL_MATCH_* */
+	uint32_t uid;    /* real user id, as the initial user namespace numbers it */
+	uint64_t cgroup; /* cgroup v2 id */
+	char comm[KNELL_COMM_LEN];
+};
 
 /*
  * How to open an engine. Set `size` to sizeof(struct knell_options) and everything that you do not
@@ -42,11 +60,12 @@ struct knell_engine;
  */
 struct knell_options {
 	size_t size;
-	const char *source; /* "bpf", "ptrace", "none"; NULL or "auto": the best that works */
+	const char *source; /* "bpf", "connector", ...; NULL or "auto": the best that works */
 	uint32_t flags;     /* KNELL_O_* */
 	uint32_t reserve;   /* descendants whose death is never lost: 32,768; at most 1,048,576 */
 	uint32_t ring_size; /* bytes of each CPU's ring: 1 MiB, less where there are many CPUs */
 	uint32_t batch_ms;  /* how long a stream may wait before it wakes you: 10; at most 1,000 */
+	struct knell_filter filter; /* with KNELL_O_STREAM */
 };
 
 /*
@@ -113,6 +132,87 @@ int knell_reap(struct knell_engine *engine, knell_reap_fn fn, void *userdata);
  * the name it has now. Dispatch first. Returns how many there are, or -errno.
  */
 int knell_reconcile(struct knell_engine *engine);
+
+/* ---- watches: one task's death, or a subtree's lives ---- */
+
+/* One interest in one task, or in several that share a name or a cgroup. */
+struct knell_watch;
+
+/* How a watched task ended. */
+enum knell_verdict_kind {
+	KNELL_EXITED = 1, /* its status is known */
+	KNELL_GONE,       /* it is certain that it died; with what status is not known here */
+	KNELL_ABSENT      /* it was not there when the watch was set */
+};
+
+struct knell_verdict {
+	enum knell_verdict_kind kind;
+	pid_t pid;                       /* as it was asked for; 0: absent by name or cgroup */
+	uint64_t cookie;                 /* of the watch */
+	const struct knell_event *event; /* exited: the exit record; else NULL. Valid in the call */
+};
+
+/*
+ * Called once for each watched task, from knell_dispatch(). It may cancel this or any other watch,
+ * and set new ones; it must not call knell_close() or knell_dispatch() on its own engine.
+ */
+typedef void (*knell_verdict_fn)(struct knell_watch *watch, const struct knell_verdict *verdict,
+				 void *userdata);
+
+/* knell_watch_options.flags */
+#define KNELL_W_SUBTREE (1u << 0) /* its descendants, too: their records go to the watchers */
+#define KNELL_W_FUTURE                                                                             \
+	(1u << 1) /* name, cgroup: those that are born later, too; until cancelled                 \
+		   */
+
+/* knell_watch_options.moment: see "moments of death" in knell-sources(7) for who can tell which. */
+enum knell_moment_of_death {
+	KNELL_AT_ANY,  /* the first that the source tells */
+	KNELL_AT_EXIT, /* last look: files are open, memory may be mapped */
+	KNELL_AT_DEAD, /* memory and files are gone, the status is final */
+	KNELL_AT_FREE  /* the kernel released the task */
+};
+
+struct knell_watch_options {
+	size_t size;     /* sizeof(struct knell_watch_options); zero elsewhere means the default */
+	uint32_t flags;  /* KNELL_W_* */
+	uint32_t moment; /* enum knell_moment_of_death */
+	uint64_t cookie; /* comes back in the verdict, and in the records of a subtree */
+	knell_verdict_fn fn;
+	void *userdata;
+};
+
+/*
+ * Sets a watch. Each watched task gets exactly one verdict, also if it is dying or dead when the
+ * watch is set, and never that of another task that uses its pid later. The verdict comes from
+ * knell_dispatch(), never from inside these calls. ret_watch may be NULL: then the watch is
+ * forgotten after its (last) verdict.
+ *
+ * -EINVAL: no function, an unknown flag, a pid below 1, a pidfd that is none. -ENOTSUP: this source
+ * cannot do it (subtree, moment, future): knell_last_error() says which can. -EPERM. -ENOSPC: the
+ * reserve is used up. -EMFILE, -ENOMEM.
+ *
+ * By pidfd (the caller keeps it) or pid: one process. A pid that does not exist: verdict absent; a
+ * thread's tid that is no process: -EINVAL.
+ * By name (comm, at most 15 bytes) or cgroup (an absolute path below the cgroup v2 mount, as in
+ * /proc/PID/cgroup): each process that has it now, and with KNELL_W_FUTURE each that gets it; none
+ * now and no future: one verdict absent.
+ * By fd: any descriptor whose hang-up or end means the death that you wait for, as a connected
+ * Unix socket to a peer: verdict gone. The caller keeps it open until the verdict or the cancel.
+ */
+int knell_watch_pidfd(struct knell_engine *engine, struct knell_watch **ret_watch, int pidfd,
+		      const struct knell_watch_options *options);
+int knell_watch_pid(struct knell_engine *engine, struct knell_watch **ret_watch, pid_t pid,
+		    const struct knell_watch_options *options);
+int knell_watch_name(struct knell_engine *engine, struct knell_watch **ret_watch, const char *comm,
+		     const struct knell_watch_options *options);
+int knell_watch_cgroup(struct knell_engine *engine, struct knell_watch **ret_watch,
+		       const char *path, const struct knell_watch_options *options);
+int knell_watch_fd(struct knell_engine *engine, struct knell_watch **ret_watch, int fd,
+		   const struct knell_watch_options *options);
+
+/* Ends a watch: no verdict comes from it any more. Also from inside a callback. Returns NULL. */
+struct knell_watch *knell_watch_cancel(struct knell_watch *watch);
 
 /* Counters since the engine was opened. */
 struct knell_stats {

@@ -116,6 +116,8 @@ static int bpf_dispatch(struct knell_source *source)
 		set_sleeping(s, AWAKE);
 		bpf_reap_round(s);
 		busy |= waits;
+		if (!busy && s->reconcile_due && s->options.flags & KNELL_O_STREAM)
+			bpf_reconcile(s);
 		if (go_to_sleep(s, busy))
 			return 0;
 	}
@@ -126,7 +128,7 @@ static int bpf_dispatch(struct knell_source *source)
 /* The child of the thread that calls this gets the root slot, whatever other threads fork. */
 static int arm(struct bpf_source *s, uint32_t slot, uint32_t *ret_tgid)
 {
-	struct knell_watch_entry *watch = &s->watches[FORK_WATCH];
+	struct knell_watch_entry *watch = &s->watches[KNELL_WATCH_TREE];
 	uint32_t tgid, tid;
 	int r = bpf_source_whoami(s, &tgid, &tid);
 
@@ -136,7 +138,7 @@ static int arm(struct bpf_source *s, uint32_t slot, uint32_t *ret_tgid)
 		return knell_fail(-ENOSPC, "pid_max was raised while Knell ran; start it again");
 	watch->immediate = 1;
 	watch->armed_tid = tid;
-	__atomic_store_n(&s->interest[tgid], KNELL_INTEREST(FORK_WATCH, slot | KNELL_ARMED),
+	__atomic_store_n(&s->interest[tgid], KNELL_INTEREST(KNELL_WATCH_TREE, slot | KNELL_ARMED),
 			 __ATOMIC_RELEASE);
 	*ret_tgid = tgid;
 	return 0;
@@ -220,6 +222,12 @@ static int bpf_open(struct knell_source **ret_source, struct knell_engine *engin
 		return r;
 	}
 	s->base.rings = s->cpus;
+	if (options->flags & KNELL_O_STREAM)
+		r = bpf_follow_stream(s);
+	if (r < 0) {
+		bpf_close(&s->base);
+		return knell_fail(r, "the task iterator failed: %s", strerror(-r));
+	}
 	go_to_sleep(s, false);
 	*ret_source = &s->base;
 	return 0;
@@ -234,6 +242,11 @@ const struct knell_source_ops knell_source_bpf = {
 	.fd = bpf_fd,
 	.dispatch = bpf_dispatch,
 	.fork = bpf_fork,
+	.watch = bpf_watch,
 	.reconcile = bpf_source_reconcile,
+	.can = KNELL_CAN_FORK | KNELL_CAN_WATCH | KNELL_CAN_SUBTREE | KNELL_CAN_STREAM |
+	       KNELL_CAN_EXIT | KNELL_CAN_FREE | KNELL_CAN_STATUS | KNELL_CAN_CAUSE |
+	       KNELL_CAN_IDS | KNELL_CAN_THREADS | KNELL_CAN_FILE | KNELL_CAN_ARGS |
+	       KNELL_CAN_COMM | KNELL_CAN_USAGE | KNELL_CAN_CGROUP | KNELL_CAN_OWNER,
 	.stats = bpf_stats,
 };

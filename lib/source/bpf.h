@@ -6,6 +6,7 @@
  *   bpf_slots.c   the slots: free lists, dead lists, what was told of each
  *   bpf_reap.c    drains lists and rings, in an order that is causal
  *   bpf_record.c  turns a slot into records
+ *   bpf_adopt.c   takes in processes that live already
  */
 #ifndef KNELL_BPF_SOURCE_H
 #define KNELL_BPF_SOURCE_H
@@ -20,8 +21,8 @@
 
 struct knell_bpf; /* the skeleton */
 
-/* The watch that knell_fork() uses; all descendants of all such children share it. */
-#define FORK_WATCH 1u
+/* Watches in use: see KNELL_WATCH_* in bpf/layout.h. */
+#define WATCHES (KNELL_WATCH_STREAM + 1u)
 
 struct bpf_source {
 	struct knell_source base;
@@ -49,8 +50,11 @@ struct bpf_source {
 	uint32_t *newer; /* of each slot: the dead that wait for their free, in both directions; */
 	uint32_t *older; /* slot 0 is the head of the list */
 	uint64_t *lost_seen; /* of each ring: what gaps have told so far */
-	uint64_t lost_births_seen;
-	uint64_t lost_deaths_seen;
+	uint64_t lost_births_seen[WATCHES];
+	uint64_t lost_deaths_seen[WATCHES];
+	uint64_t *cookie;   /* of each slot: of the watch that its events belong to */
+	bool hears_ids;     /* the kernel allows trampolines: ids come from commit_creds() */
+	bool reconcile_due; /* a stream has lost something: tell who is alive when it is quiet */
 	uint64_t missed_seen;
 	uint64_t wakeups;
 	uint64_t in_use;
@@ -68,6 +72,15 @@ void bpf_source_unload(struct bpf_source *s);
 int bpf_source_probe(struct knell_probe *probe);
 uint64_t bpf_source_missed(const struct bpf_source *s);
 int bpf_source_whoami(const struct bpf_source *s, uint32_t *ret_tgid, uint32_t *ret_tid);
+
+/*
+ * bpf_adopt.c: lets the kernel's task iterator take in living processes, see enum knell_adopt_mode.
+ * `pidfd` -1: all processes. Answers are written into `order`. 0 or -errno.
+ */
+int bpf_adopt(struct bpf_source *s, struct knell_adopt *order, int pidfd);
+int bpf_watch(struct knell_source *source, int pidfd, uint32_t flags, uint64_t cookie,
+	      struct knell_task_id *ret_id);
+int bpf_follow_stream(struct bpf_source *s);
 
 /* bpf_slots.c */
 int slots_init(struct bpf_source *s);

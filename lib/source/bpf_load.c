@@ -80,7 +80,7 @@ static uint32_t pid_max(void)
 	return max > 0 && max < PID_MAX_LIMIT ? max : PID_MAX_LIMIT;
 }
 
-static void configure(struct bpf_source *s)
+static void configure(struct bpf_source *s, bool trampolines)
 {
 	struct knell_bpf *skel = s->skel;
 
@@ -89,6 +89,17 @@ static void configure(struct bpf_source *s)
 	skel->rodata->page_size = (uint32_t)sysconf(_SC_PAGESIZE);
 	skel->rodata->want_threads = s->options.flags & KNELL_O_THREADS;
 	skel->rodata->want_args = s->options.flags & KNELL_O_ARGS;
+	if (s->options.flags & KNELL_O_STREAM) {
+		const struct knell_filter *filter = &s->options.filter;
+
+		skel->rodata->stream = true;
+		skel->rodata->filter.match = filter->match;
+		skel->rodata->filter.uid = filter->uid;
+		skel->rodata->filter.cgroup = filter->cgroup;
+		memcpy((char *)skel->rodata->filter.comm, filter->comm, KNELL_COMM_LEN - 1);
+	}
+	bpf_program__set_autoattach(skel->progs.adopt, false);
+	bpf_program__set_autoload(skel->progs.recredited, trampolines);
 	bpf_map__set_max_entries(skel->maps.interest, s->interest_count);
 	bpf_map__set_max_entries(skel->maps.slots, s->slot_count);
 	bpf_map__set_max_entries(skel->maps.heads, s->cpus);
@@ -168,7 +179,7 @@ static int map_arrays(struct bpf_source *s)
 	return ring_map(&s->bell, bpf_map__fd(s->skel->maps.bell), (size_t)sysconf(_SC_PAGESIZE));
 }
 
-static int load(struct bpf_source *s)
+static int load(struct bpf_source *s, bool trampolines)
 {
 	uint32_t tgid, tid;
 	int r;
@@ -176,7 +187,7 @@ static int load(struct bpf_source *s)
 	s->skel = knell_bpf__open();
 	if (!s->skel)
 		return -errno;
-	configure(s);
+	configure(s, trampolines);
 	r = create_rings(s);
 	if (r == 0)
 		r = knell_bpf__load(s->skel);
@@ -191,6 +202,25 @@ static int load(struct bpf_source *s)
 	if (r == 0)
 		r = knell_bpf__attach(s->skel);
 	return r;
+}
+
+static void unload(struct bpf_source *s)
+{
+	if (!s->skel)
+		return;
+	knell_bpf__detach(s->skel);
+	unmap_array(s->interest, s->skel->maps.interest);
+	unmap_array(s->slots, s->skel->maps.slots);
+	unmap_array(s->heads, s->skel->maps.heads);
+	unmap_array(s->watches, s->skel->maps.watches);
+	ring_destroy(&s->bell, false);
+	for (uint32_t i = 0; s->rings && i < s->cpus; i++)
+		ring_destroy(&s->rings[i], true);
+	free(s->rings);
+	s->rings = NULL;
+	knell_bpf__destroy(s->skel);
+	s->skel = NULL;
+	slots_destroy(s);
 }
 
 int bpf_source_load(struct bpf_source *s)
@@ -208,7 +238,15 @@ int bpf_source_load(struct bpf_source *s)
 
 	complaint[0] = 0;
 	print = libbpf_set_print(keep_complaint);
-	r = load(s);
+	r = load(s, s->options.flags & KNELL_O_IDS);
+	if (r < 0 && s->options.flags & KNELL_O_IDS) {
+		/* Without trampolines the ids come from elsewhere: see bpf.c. */
+		unload(s);
+		complaint[0] = 0;
+		r = load(s, false);
+	} else if (r == 0) {
+		s->hears_ids = s->options.flags & KNELL_O_IDS;
+	}
 	libbpf_set_print(print);
 	if (r == 0)
 		return 0;
@@ -219,19 +257,7 @@ int bpf_source_load(struct bpf_source *s)
 
 void bpf_source_unload(struct bpf_source *s)
 {
-	if (!s->skel)
-		return;
-	knell_bpf__detach(s->skel);
-	unmap_array(s->interest, s->skel->maps.interest);
-	unmap_array(s->slots, s->skel->maps.slots);
-	unmap_array(s->heads, s->skel->maps.heads);
-	unmap_array(s->watches, s->skel->maps.watches);
-	ring_destroy(&s->bell, false);
-	for (uint32_t i = 0; s->rings && i < s->cpus; i++)
-		ring_destroy(&s->rings[i], true);
-	free(s->rings);
-	knell_bpf__destroy(s->skel);
-	slots_destroy(s);
+	unload(s);
 }
 
 /* Loads it all, small, and lets it go again. */

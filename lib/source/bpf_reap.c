@@ -43,6 +43,17 @@ static uint32_t untold_creator(const struct bpf_source *s, uint32_t index)
 	return creator;
 }
 
+/* A child belongs to its creator's watch. */
+static void take_cookie(struct bpf_source *s, uint32_t index)
+{
+	const struct knell_slot *slot = &s->slots[index];
+	uint32_t creator = slot->creator_slot;
+
+	if (creator && creator < s->slot_count && slot->flags & SLOT_INHERIT &&
+	    s->slots[creator].task.start == slot->creator_start)
+		s->cookie[index] = s->cookie[creator];
+}
+
 /* Tells a birth, and before it those of all its ancestors that are still to be told. */
 static void tell_birth(struct bpf_source *s, uint32_t index)
 {
@@ -59,12 +70,21 @@ static void tell_birth(struct bpf_source *s, uint32_t index)
 	for (;;) {
 		s->told[index] |= TOLD_BIRTH;
 		count_in_use(s);
+		take_cookie(s, index);
 		deliver_birth(s, index, 0);
 		if (!below)
 			return;
 		index = below;
 		below = s->link[index];
 	}
+}
+
+/* The kernel put the slot there. */
+static void put_cookie(const struct bpf_source *s, struct knell_event *event)
+{
+	uint64_t index = event->cookie;
+
+	event->cookie = index && index < s->slot_count ? s->cookie[index] : 0;
 }
 
 static void read_ring(struct bpf_source *s, uint32_t home)
@@ -84,6 +104,7 @@ static void read_ring(struct bpf_source *s, uint32_t home)
 			tell_birth(s, ref->slot);
 		} else {
 			memcpy(&copy, record, ref->size);
+			put_cookie(s, &copy.event);
 			knell_engine_deliver(s->base.engine, &copy.event);
 		}
 	}
@@ -172,25 +193,49 @@ static void tell_lost_of_ring(struct bpf_source *s, uint32_t home)
 	struct knell_gap gap = { .cause = KNELL_GAP_RING, .others = lost - s->lost_seen[home] };
 
 	s->lost_seen[home] = lost;
-	if (gap.others)
-		deliver_gap(s, home, &gap);
+	if (!gap.others)
+		return;
+	s->reconcile_due = true;
+	deliver_gap(s, home, &gap);
+}
+
+static void tell_lost_of_watch(struct bpf_source *s, uint32_t watch)
+{
+	struct knell_watch_entry *entry = &s->watches[watch];
+	struct knell_gap gap = { .cause = KNELL_GAP_RESERVE };
+	uint64_t births, deaths;
+
+	/* Deaths first: then no death is told whose birth was not counted. */
+	deaths = __atomic_load_n((uint64_t *)&entry->lost_deaths, __ATOMIC_ACQUIRE);
+	births = __atomic_load_n((uint64_t *)&entry->lost_births, __ATOMIC_ACQUIRE);
+	gap.births = births - s->lost_births_seen[watch];
+	gap.deaths = deaths - s->lost_deaths_seen[watch];
+	s->lost_births_seen[watch] = births;
+	s->lost_deaths_seen[watch] = deaths;
+	if (!gap.births && !gap.deaths)
+		return;
+	s->reconcile_due = true;
+	deliver_gap(s, 0, &gap);
 }
 
 static void tell_lost_of_reserve(struct bpf_source *s)
 {
-	struct knell_watch_entry *watch = &s->watches[FORK_WATCH];
-	uint64_t births, deaths;
-	struct knell_gap gap = { .cause = KNELL_GAP_RESERVE };
+	for (uint32_t watch = 1; watch < WATCHES; watch++)
+		tell_lost_of_watch(s, watch);
+}
 
-	/* Deaths first: then no death is told whose birth was not counted. */
-	deaths = __atomic_load_n((uint64_t *)&watch->lost_deaths, __ATOMIC_ACQUIRE);
-	births = __atomic_load_n((uint64_t *)&watch->lost_births, __ATOMIC_ACQUIRE);
-	gap.births = births - s->lost_births_seen;
-	gap.deaths = deaths - s->lost_deaths_seen;
-	s->lost_births_seen = births;
-	s->lost_deaths_seen = deaths;
-	if (gap.births || gap.deaths)
-		deliver_gap(s, 0, &gap);
+static bool lost_waits(const struct bpf_source *s)
+{
+	for (uint32_t watch = 1; watch < WATCHES; watch++) {
+		const struct knell_watch_entry *entry = &s->watches[watch];
+
+		if (__atomic_load_n(&entry->lost_deaths, __ATOMIC_ACQUIRE) !=
+			    s->lost_deaths_seen[watch] ||
+		    __atomic_load_n(&entry->lost_births, __ATOMIC_ACQUIRE) !=
+			    s->lost_births_seen[watch])
+			return true;
+	}
+	return false;
 }
 
 /* A ring refused a birth, or a list was too busy: nothing is lost, the slots know it all. */
@@ -243,10 +288,7 @@ bool bpf_anything_waits(const struct bpf_source *s)
 		    __atomic_load_n(&head->sweep, __ATOMIC_ACQUIRE))
 			return true;
 	}
-	return __atomic_load_n(&s->watches[FORK_WATCH].lost_deaths, __ATOMIC_ACQUIRE) !=
-		       s->lost_deaths_seen ||
-	       __atomic_load_n(&s->watches[FORK_WATCH].lost_births, __ATOMIC_ACQUIRE) !=
-		       s->lost_births_seen;
+	return lost_waits(s);
 }
 
 bool bpf_death_waits(const struct bpf_source *s)
@@ -269,17 +311,39 @@ void bpf_tell_missed(struct bpf_source *s)
 		deliver_gap(s, 0, &gap);
 }
 
+static bool lost_any(const struct bpf_source *s)
+{
+	for (uint32_t watch = 1; watch < WATCHES; watch++) {
+		if (s->lost_births_seen[watch])
+			return true;
+	}
+	return false;
+}
+
+/*
+ * All that is watched and alive. Those that found no slot at their birth get one now, if there is
+ * one, and are told at the end of the dispatch that follows; else the iterator tells them at once.
+ */
 int bpf_reconcile(struct bpf_source *s)
 {
+	struct knell_adopt order = { .mode = ADOPT_LOST };
 	int alive = 0;
+	int r = 0;
 
+	s->reconcile_due = false;
 	bpf_tell_missed(s);
+	if (lost_any(s)) {
+		r = bpf_adopt(s, &order, -1);
+		alive += (int)order.refused;
+	}
 	for (uint32_t i = 1; i < s->slot_count; i++) {
 		if (!is_alive(&s->slots[i]))
 			continue;
-		tell_birth(s, i);
-		deliver_birth(s, i, KNELL_F_RECONCILED);
+		if (s->told[i] & TOLD_BIRTH)
+			deliver_birth(s, i, KNELL_F_RECONCILED);
+		else
+			tell_birth(s, i);
 		alive++;
 	}
-	return alive;
+	return r < 0 ? knell_fail(r, "the task iterator failed: %s", strerror(-r)) : alive;
 }

@@ -8,8 +8,9 @@
 
 #include "bpf.h"
 
-static void fill(struct knell_event *event, const struct knell_slot *slot,
-		 const struct knell_moment *moment, enum knell_kind kind, size_t payload)
+static void fill(const struct bpf_source *s, struct knell_event *event,
+		 const struct knell_slot *slot, const struct knell_moment *moment,
+		 enum knell_kind kind, size_t payload)
 {
 	memset(event, 0, KNELL_EVENT_HEAD + payload);
 	event->size = (uint32_t)(KNELL_EVENT_HEAD + payload);
@@ -18,6 +19,7 @@ static void fill(struct knell_event *event, const struct knell_slot *slot,
 	event->flags = slot->flags & SLOT_ROOT ? KNELL_F_ROOT : 0;
 	event->ring = slot->home;
 	event->task = slot->task;
+	event->cookie = s->cookie[slot - s->slots];
 	event->time = moment->time;
 	event->cgroup = moment->cgroup;
 	event->parent = moment->parent;
@@ -61,7 +63,11 @@ void deliver_birth(struct bpf_source *s, uint32_t index, uint32_t flags)
 	struct knell_slot *slot = &s->slots[index];
 	struct knell_event event;
 
-	fill(&event, slot, &slot->birth, KNELL_CLONE, sizeof(event.u.clone));
+	fill(s, &event, slot, &slot->birth, KNELL_CLONE, sizeof(event.u.clone));
+	if (slot->flags & SLOT_FOUND) {
+		flags |= KNELL_F_RECONCILED;
+		event.unknown |= KNELL_U_FLAGS;
+	}
 	event.flags |= flags;
 	if (flags & KNELL_F_RECONCILED)
 		memcpy(event.comm, slot->comm, sizeof(event.comm));
@@ -114,12 +120,16 @@ void deliver_exit(struct bpf_source *s, uint32_t index, bool freed)
 	const struct knell_slot *slot = &s->slots[index];
 	struct knell_event event;
 
-	fill(&event, slot, &slot->death, KNELL_EXIT, sizeof(event.u.exit));
+	fill(s, &event, slot, &slot->death, KNELL_EXIT, sizeof(event.u.exit));
 	if (slot->flags & SLOT_MISSED) {
 		event.unknown |= KNELL_U_STATUS | KNELL_U_TIMES | KNELL_U_RSS | KNELL_U_FAULTS |
 				 KNELL_U_CAUSE;
 		knell_engine_deliver(s->base.engine, &event);
 		return;
+	}
+	if (slot->flags & SLOT_FOUND_DEAD) { /* when and why, nobody heard */
+		event.flags |= KNELL_F_RECONCILED;
+		event.unknown |= KNELL_U_CAUSE | KNELL_U_TERM;
 	}
 	event.u.exit.status = slot->status;
 	fill_cause(&event, slot);
@@ -135,7 +145,7 @@ void deliver_free(struct bpf_source *s, uint32_t index, uint32_t flags)
 	const struct knell_slot *slot = &s->slots[index];
 	struct knell_event event;
 
-	fill(&event, slot, &slot->death, KNELL_FREE, sizeof(event.u.free));
+	fill(s, &event, slot, &slot->death, KNELL_FREE, sizeof(event.u.free));
 	event.flags |= flags;
 	event.unknown |= KNELL_U_PARENT | KNELL_U_CPU;
 	memset(&event.parent, 0, sizeof(event.parent));

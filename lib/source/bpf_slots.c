@@ -17,8 +17,10 @@ int slots_init(struct bpf_source *s)
 	s->batch = calloc(s->slot_count, sizeof(*s->batch));
 	s->newer = calloc(s->slot_count, sizeof(*s->newer));
 	s->older = calloc(s->slot_count, sizeof(*s->older));
+	s->cookie = calloc(s->slot_count, sizeof(*s->cookie));
 	s->lost_seen = calloc(s->cpus, sizeof(*s->lost_seen));
-	if (!s->told || !s->link || !s->batch || !s->newer || !s->older || !s->lost_seen)
+	if (!s->told || !s->link || !s->batch || !s->newer || !s->older || !s->cookie ||
+	    !s->lost_seen)
 		return knell_fail(-ENOMEM, "no memory for a reserve of %u", s->options.reserve);
 	/* Nobody else is there yet: neighbours in memory go to the same CPU. */
 	for (uint32_t i = 1; i < s->slot_count; i++) {
@@ -38,6 +40,7 @@ void slots_destroy(struct bpf_source *s)
 	free(s->batch);
 	free(s->newer);
 	free(s->older);
+	free(s->cookie);
 	free(s->lost_seen);
 }
 
@@ -117,6 +120,7 @@ bool slot_give_back(struct bpf_source *s, uint32_t index)
 	    __atomic_load_n(&slot->pending, __ATOMIC_SEQ_CST))
 		return false;
 	s->told[index] = 0;
+	s->cookie[index] = 0;
 	s->in_use--;
 	__atomic_store_n(&slot->state, SLOT_FREE, __ATOMIC_RELEASE);
 	pool_put(s, index);

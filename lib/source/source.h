@@ -14,6 +14,24 @@
 
 #include <knell/knell.h>
 
+/* knell_source_ops.can */
+#define KNELL_CAN_FORK    (1u << 0)  /* watch a subtree from its birth: knell_fork() */
+#define KNELL_CAN_WATCH   (1u << 1)  /* tell the exit of a process that somebody else started */
+#define KNELL_CAN_SUBTREE (1u << 2)  /* ... and its descendants' lives */
+#define KNELL_CAN_STREAM  (1u << 3)  /* every process of the system */
+#define KNELL_CAN_EXIT    (1u << 4)  /* moments of death: before it is dead */
+#define KNELL_CAN_FREE    (1u << 5)  /* ... after it is released */
+#define KNELL_CAN_STATUS  (1u << 6)  /* the status of every death that it tells */
+#define KNELL_CAN_CAUSE   (1u << 7)  /* who sent the signal that killed */
+#define KNELL_CAN_IDS     (1u << 8)  /* uid and gid records */
+#define KNELL_CAN_THREADS (1u << 9)  /* thread-level records */
+#define KNELL_CAN_FILE    (1u << 10) /* exec: the file name */
+#define KNELL_CAN_ARGS    (1u << 11) /* exec: the arguments */
+#define KNELL_CAN_COMM    (1u << 12) /* the name at every moment */
+#define KNELL_CAN_USAGE   (1u << 13) /* what a process used */
+#define KNELL_CAN_CGROUP  (1u << 14)
+#define KNELL_CAN_OWNER   (1u << 15) /* uid and gid of every record */
+
 /* A source's own state: each embeds this first in its struct. */
 struct knell_source {
 	const struct knell_source_ops *ops;
@@ -55,11 +73,25 @@ struct knell_source_ops {
 	/* knell_fork(). NULL: plain fork. */
 	pid_t (*fork)(struct knell_source *source);
 
+	/*
+	 * Takes in a living process that somebody else started: from now on its records are
+	 * delivered, with this cookie (0: none), its exit exactly once; with KNELL_W_SUBTREE those
+	 * of its descendants, too, also of those that live already. The pidfd is the caller's, and
+	 * open until the verdict. Stored first, then checked: if it returns 0 the exit record will
+	 * come, also of a process that is a zombie by now. Fills in its identity as its records
+	 * will have it. -ESRCH: it is gone. -ENOTSUP, -ENOSPC, ... NULL: cannot.
+	 */
+	int (*watch)(struct knell_source *source, int pidfd, uint32_t flags, uint64_t cookie,
+		     struct knell_task_id *ret_id);
+
 	/* knell_reap(). NULL: the engine waits for children itself. */
 	int (*reap)(struct knell_source *source, knell_reap_fn fn, void *userdata);
 
 	/* knell_reconcile(). NULL: nobody is watched. */
 	int (*reconcile)(struct knell_source *source);
+
+	/* KNELL_CAN_*: what it can do, for the engine and for docs/sources.md. */
+	uint32_t can;
 
 	/* Fills in what only the source knows (wakeups, reserve_used). May be NULL. */
 	void (*stats)(const struct knell_source *source, struct knell_stats *stats);

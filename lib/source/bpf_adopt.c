@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * bpf_adopt.c - takes in processes that live already, by the kernel's own task iterator: the one
+ * that a pidfd names, a subtree, all that a stream's filter lets pass, or those that found no slot
+ * at their birth. The program (adopt() in bpf/knell.bpf.c) stores first and checks then, so a
+ * process that is dying meanwhile is told all the same.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+
+#include "bpf.h"
+#include "knell.skel.h"
+
+/* A subtree that grows faster than this many passes take it in is as good as a fork bomb. */
+#define PASSES 64
+
+/* Records of processes for which there was no slot: whole ones, as the iterator wrote them. */
+static void deliver_records(struct bpf_source *s, char *data, size_t length)
+{
+	while (length >= KNELL_EVENT_HEAD) {
+		struct knell_event event;
+		uint32_t size;
+
+		memcpy(&size, data, sizeof(size));
+		if (size < KNELL_EVENT_HEAD || size > length || size > sizeof(event))
+			return;
+		memcpy(&event, data, size);
+		event.cookie = 0;
+		knell_engine_deliver(s->base.engine, &event);
+		data += size;
+		length -= size;
+	}
+}
+
+/* The kernel hands out whole records at each read, as many as fit. */
+static int read_all(struct bpf_source *s, int fd)
+{
+	char data[64 * 128];
+
+	for (;;) {
+		ssize_t n = read(fd, data, sizeof(data));
+
+		if (n > 0)
+			deliver_records(s, data, (size_t)n);
+		else if (n == 0)
+			return 0;
+		else if (errno != EINTR && errno != EAGAIN)
+			return -errno;
+	}
+}
+
+int bpf_adopt(struct bpf_source *s, struct knell_adopt *order, int pidfd)
+{
+	union bpf_iter_link_info which = { 0 };
+	LIBBPF_OPTS(bpf_iter_attach_opts, options);
+	struct bpf_link *link;
+	int fd, r;
+
+	if (pidfd >= 0) {
+		which.task.pid_fd = (__u32)pidfd;
+		options.link_info = &which;
+		options.link_info_len = sizeof(which);
+	}
+	s->skel->bss->order = *order;
+	link = bpf_program__attach_iter(s->skel->progs.adopt, &options);
+	if (!link)
+		return -errno;
+	fd = bpf_iter_create(bpf_link__fd(link));
+	r = fd < 0 ? -errno : read_all(s, fd);
+	if (fd >= 0)
+		close(fd);
+	bpf_link__destroy(link);
+	*order = s->skel->bss->order;
+	return r;
+}
+
+/* Those who live below what is watched with all its descendants; again, until none is new. */
+static int adopt_children(struct bpf_source *s)
+{
+	for (int pass = 0; pass < PASSES; pass++) {
+		struct knell_adopt order = { .mode = ADOPT_CHILDREN, .slot_flags = SLOT_INHERIT };
+		int r = bpf_adopt(s, &order, -1);
+
+		if (r < 0)
+			return r;
+		if (order.refused)
+			return -ENOSPC;
+		if (!order.adopted)
+			return 0;
+	}
+	return 0;
+}
+
+int bpf_watch(struct knell_source *source, int pidfd, uint32_t flags, uint64_t cookie,
+	      struct knell_task_id *ret_id)
+{
+	struct bpf_source *s = (struct bpf_source *)source;
+	struct knell_adopt order = {
+		.mode = ADOPT_THIS,
+		.watch = KNELL_WATCH_TREE,
+		.slot_flags = SLOT_ROOT | (flags & KNELL_W_SUBTREE ? SLOT_INHERIT : 0),
+	};
+	int r;
+
+	s->watches[KNELL_WATCH_TREE].immediate = 1;
+	s->watches[KNELL_WATCH_STREAM].immediate = 1;
+	r = bpf_adopt(s, &order, pidfd);
+	if (r < 0)
+		return r == -ESRCH ? r
+				   : knell_fail(r, "cannot look at the process: %s", strerror(-r));
+	if (!order.slot && order.refused)
+		return knell_fail(-ENOSPC, "the reserve of %u is used up; ask for a larger one",
+				  s->options.reserve);
+	if (!order.slot)
+		return -ESRCH;
+	if (s->told[order.slot] & TOLD_EXIT)
+		return -EALREADY; /* a zombie whose exit was told before this watch was set */
+	*ret_id = s->slots[order.slot].task;
+	if (cookie)
+		s->cookie[order.slot] = cookie;
+	if (!(flags & KNELL_W_SUBTREE))
+		return 0;
+	r = adopt_children(s);
+	return r < 0 ? knell_fail(r, "cannot take in all descendants: %s", strerror(-r)) : 0;
+}
+
+int bpf_follow_stream(struct bpf_source *s)
+{
+	struct knell_adopt order = { .mode = ADOPT_STREAM, .watch = KNELL_WATCH_STREAM };
+
+	return bpf_adopt(s, &order, -1);
+}
