@@ -48,8 +48,8 @@ static __always_inline void fill_head(struct knell_event *event, struct task_str
 	else
 		process_id(&event->task, task);
 	process_id(&event->parent, BPF_CORE_READ(leader, real_parent));
-	event->uid = BPF_CORE_READ(cred, uid.val);
-	event->gid = BPF_CORE_READ(cred, gid.val);
+	event->uid = BPF_CORE_READ(cred, euid.val);
+	event->gid = BPF_CORE_READ(cred, egid.val);
 	event->cgroup = cgroup_of(task);
 	event->cookie = KNELL_INTEREST_SLOT(entry); /* the library puts the watch's cookie here */
 	copy_comm(event->comm, task->comm);
@@ -198,7 +198,7 @@ static __always_inline bool passes(struct task_struct *task, const char *name)
 {
 	char comm[KNELL_COMM_LEN];
 
-	if (filter.match & MATCH_UID && BPF_CORE_READ(task, cred, uid.val) != filter.uid)
+	if (filter.match & MATCH_UID && BPF_CORE_READ(task, cred, euid.val) != filter.uid)
 		return false;
 	if (filter.match & MATCH_CGROUP && cgroup_of(task) != filter.cgroup)
 		return false;
@@ -559,9 +559,9 @@ static __always_inline void tell_ids(struct task_struct *task, __u32 index, __u8
 	event->size = size;
 	event->u.ids = *ids;
 	if (kind == KNELL_UID)
-		event->uid = ids->real;
+		event->uid = ids->effective;
 	else
-		event->gid = ids->real;
+		event->gid = ids->effective;
 	submit(event, home, ring);
 }
 

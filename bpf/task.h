@@ -81,8 +81,8 @@ static __always_inline void take_moment(struct knell_moment *m, struct task_stru
 	m->time = bpf_ktime_get_boot_ns();
 	m->cgroup = cgroup_of(task);
 	process_id(&m->parent, BPF_CORE_READ(leader, real_parent));
-	m->uid = BPF_CORE_READ(cred, uid.val);
-	m->gid = BPF_CORE_READ(cred, gid.val);
+	m->uid = BPF_CORE_READ(cred, euid.val);
+	m->gid = BPF_CORE_READ(cred, egid.val);
 	m->cpu = bpf_get_smp_processor_id();
 	copy_comm(m->comm, leader->comm);
 }

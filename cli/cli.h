@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * cli.h - what the files of the knell command share: subcommands, exit statuses, messages.
+ * cli.h - what the files of the knell command share: subcommands, exit statuses, messages, options
+ * that several of them have.
  */
 #ifndef KNELL_CLI_H
 #define KNELL_CLI_H
@@ -8,12 +9,19 @@
 #include <stdint.h>
 
 /* As env(1), nice(1), timeout(1) and the shells have them. */
+#define STATUS_TIMEOUT        124
 #define STATUS_FAILED         125 /* Knell itself failed; the command was not started */
 #define STATUS_NOT_EXECUTABLE 126
+#define STATUS_NOT_KNOWN      126 /* watch: not permitted, or its status is not known */
 #define STATUS_NOT_FOUND      127
 #define STATUS_SIGNAL         128 /* plus the signal's number */
 
+/* The most descendants that --reserve may ask for. */
+#define MAX_RESERVE 1048576
+
 int cmd_run(int argc, char **argv);
+int cmd_watch(int argc, char **argv);
+int cmd_trace(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 
 /* "knell: TEXT" on stderr, in one write. */
@@ -22,8 +30,26 @@ void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* A number of at most `max` in `text`: 0, or -EINVAL after a complaint that names the option. */
 int parse_number(const char *option, const char *text, uint32_t max, uint32_t *ret);
 
+/*
+ * A time as timeout(1) takes it: seconds, which may have a fraction, or s, m, h or d after them; in
+ * ns. 0, or -EINVAL after a complaint that names the option.
+ */
+int parse_duration(const char *option, const char *text, uint64_t *ret);
+
+/* --reserve: at least one slot. 0, or -EINVAL after a complaint. */
+int parse_reserve(const char *text, uint32_t *ret);
+
+/*
+ * Dies of a signal, without a core: a shell that ran us in a loop then stops the loop. Returns if
+ * the signal does not kill.
+ */
+void die_of(int signo);
+
 /* CLOCK_MONOTONIC, ns. */
 uint64_t monotonic_now(void);
+
+/* For poll(2): milliseconds until then, not one too early; -1: `deadline` is 0, which is never. */
+int poll_until(uint64_t deadline);
 
 /* CPU time that this process has used, ns. */
 uint64_t own_cpu(void);

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,7 +18,6 @@
 
 #define DEFAULT_GRACE 10
 #define MAX_GRACE     86400
-#define MAX_RESERVE   1048576
 
 static void print_help(void)
 {
@@ -125,12 +123,7 @@ static int parse_option(struct run_options *o, int option)
 		o->exit_status = true;
 		return 0;
 	case OPT_RESERVE:
-		if (parse_number("reserve", optarg, MAX_RESERVE, &o->engine.reserve) < 0)
-			return -EINVAL;
-		if (o->engine.reserve)
-			return 0;
-		complain("--reserve: at least one slot is needed");
-		return -EINVAL;
+		return parse_reserve(optarg, &o->engine.reserve);
 	}
 	return -EINVAL; /* getopt has complained */
 }
@@ -308,23 +301,6 @@ static void close_all(struct run *run)
 	run->tree = tree_free(run->tree);
 	run->report = report_free(run->report);
 	free(run->told);
-}
-
-/*
- * Dies of the signal that the command died of: a shell that ran us in a loop stops the loop, as it
- * would have for the command itself.
- */
-static void die_of(int signo)
-{
-	struct rlimit no_core = { 0, 0 };
-	sigset_t set;
-
-	setrlimit(RLIMIT_CORE, &no_core); /* the command has left one, if one was wanted */
-	signal(signo, SIG_DFL);
-	sigemptyset(&set);
-	sigaddset(&set, signo);
-	sigprocmask(SIG_UNBLOCK, &set, NULL);
-	raise(signo);
 }
 
 static int exit_status(const struct run *run)

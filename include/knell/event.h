@@ -201,7 +201,7 @@ struct knell_event {
 	__u32 cpu; /* where it happened */
 	struct knell_task_id task;
 	struct knell_task_id parent; /* the real parent at that moment (not a tracer) */
-	__u32 uid;                   /* real ids, as the initial user namespace numbers them */
+	__u32 uid;                   /* effective ids, as the initial user namespace numbers them */
 	__u32 gid;
 	__u64 cgroup;              /* cgroup v2 id: the inode number of its directory */
 	__u64 cookie;              /* the watch's, as given when it was set; 0 for streams */

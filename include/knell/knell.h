@@ -48,7 +48,7 @@ struct knell_engine;
  */
 struct knell_filter {
 	uint32_t match;  /* KNELL_MATCH_* */
-	uint32_t uid;    /* real user id, as the initial user namespace numbers it */
+	uint32_t uid;    /* effective user id, as the initial user namespace numbers it */
 	uint64_t cgroup; /* cgroup v2 id */
 	char comm[KNELL_COMM_LEN];
 };

@@ -20,8 +20,6 @@
 /* Waits for this thread's children and tracees only: other threads' children are not ours. */
 #define PT_WAIT (__WALL | __WNOTHREAD)
 
-/* Stopped newcomers that wait for their parent to be heard; more are looked up in /proc at once. */
-#define PT_HELD_MAX 64
 /* Tasks that there was no memory for, so that their deaths can be counted. */
 #define PT_BLIND_MAX 1024
 /* Dead processes whose names are kept, for the signals that they sent. */
@@ -31,6 +29,12 @@
 struct pt_signal {
 	struct pt_signal *next;
 	struct knell_signal signal;
+};
+
+/* Tasks that came and went before the event that names them; it is ignored when it comes. */
+struct pt_early {
+	struct pt_early *next;
+	pid_t tid;
 };
 
 struct pt_task {
@@ -67,6 +71,7 @@ struct pt_process {
 	unsigned int listening;
 	struct pt_task *threads; /* all but the leader */
 	struct pt_signal *signals;
+	struct pt_early *early_dead; /* of its children and threads */
 	struct knell_signal last_term;
 	char comm[KNELL_COMM_LEN];
 	struct pt_task leader;
@@ -77,6 +82,12 @@ struct pt_table {
 	struct pt_task **slots;
 	size_t capacity; /* a power of two */
 	size_t used;
+};
+
+/* A newcomer that nobody has named yet. */
+struct pt_held {
+	pid_t tid;
+	uint64_t since;
 };
 
 /* A dead process's name. */
@@ -133,10 +144,9 @@ struct pt_source {
 	pid_t self;
 	uint64_t self_start;
 	bool proc_works;
-	pid_t held[PT_HELD_MAX];
-	unsigned int held_count;
-	pid_t early_dead[PT_HELD_MAX];
-	unsigned int next_early_dead;
+	struct pt_held *held; /* newcomers in their first stop, the oldest first */
+	size_t held_count;
+	size_t held_room;
 	pid_t blind[PT_BLIND_MAX];
 	unsigned int blind_count;
 	struct pt_grave graves[PT_GRAVES];
@@ -179,6 +189,7 @@ int knell_pt_bell_open(struct pt_bell *bell);
 void knell_pt_bell_close(struct pt_bell *bell);
 void knell_pt_bell_ring(const struct pt_bell *bell);
 void knell_pt_resume(pid_t tid, int signo);
+bool knell_pt_take_stop(pid_t tid);
 
 /* ptrace_table.c */
 int knell_pt_table_open(struct pt_table *table);
@@ -198,6 +209,7 @@ bool knell_pt_single(const struct pt_process *process);
 int knell_pt_root(struct pt_source *source, const struct pt_request *request);
 void knell_pt_born(struct pt_source *source, pid_t parent_tid, unsigned int event);
 void knell_pt_hold(struct pt_source *source, pid_t tid);
+void knell_pt_release_old(struct pt_source *source);
 bool knell_pt_drop_stale(struct pt_source *source, struct pt_task *task);
 void knell_pt_died(struct pt_source *source, pid_t tid, const siginfo_t *info);
 void knell_pt_fill_parent(struct pt_source *source, const struct pt_process *process,

@@ -52,13 +52,14 @@ static bool read_call(pid_t tid, struct call *ret)
 	return true;
 }
 
-#define CLONE_32  120u
-#define CLONE_64  56u
-#define FORK_32   2u
-#define FORK_64   57u
-#define VFORK_32  190u
-#define VFORK_64  58u
-#define CLONE3_NR 435u
+#define CLONE_32           120u
+#define CLONE_64           56u
+#define FORK_32            2u
+#define FORK_64            57u
+#define VFORK_32           190u
+#define VFORK_64           58u
+#define CLONE3_NR          435u
+#define CHILD_HAS_ARGUMENT true
 #elif defined(__aarch64__)
 static bool read_call(pid_t tid, struct call *ret)
 {
@@ -84,13 +85,14 @@ static bool read_call(pid_t tid, struct call *ret)
 	return true;
 }
 
-#define CLONE_32  120u
-#define CLONE_64  220u
-#define FORK_32   2u
-#define FORK_64   (~0u) /* there is none */
-#define VFORK_32  190u
-#define VFORK_64  (~0u)
-#define CLONE3_NR 435u
+#define CLONE_32           120u
+#define CLONE_64           220u
+#define FORK_32            2u
+#define FORK_64            (~0u) /* there is none */
+#define VFORK_32           190u
+#define VFORK_64           (~0u)
+#define CLONE3_NR          435u
+#define CHILD_HAS_ARGUMENT false /* its result is where the argument was */
 #else
 static bool read_call(pid_t tid, struct call *ret)
 {
@@ -99,13 +101,14 @@ static bool read_call(pid_t tid, struct call *ret)
 	return false;
 }
 
-#define CLONE_32  (~0u)
-#define CLONE_64  (~0u)
-#define FORK_32   (~0u)
-#define FORK_64   (~0u)
-#define VFORK_32  (~0u)
-#define VFORK_64  (~0u)
-#define CLONE3_NR (~0u)
+#define CLONE_32           (~0u)
+#define CLONE_64           (~0u)
+#define FORK_32            (~0u)
+#define FORK_64            (~0u)
+#define VFORK_32           (~0u)
+#define VFORK_64           (~0u)
+#define CLONE3_NR          (~0u)
+#define CHILD_HAS_ARGUMENT false
 #endif
 
 static size_t read_memory(pid_t tid, uint64_t address, void *to, size_t size)
@@ -151,21 +154,24 @@ static bool read_flags(pid_t tid, uint64_t *ret_flags, uint64_t *ret_signal)
 	return false;
 }
 
-/* At the event stop of a clone: its flags and exit signal. False: not known. */
+/*
+ * The flags and the exit signal of a clone, at the event stop of the parent; or, with event 0, at
+ * the first stop of the child, whose registers are a copy. False: not known.
+ */
 bool knell_pt_clone_flags(pid_t tid, unsigned int event, uint64_t *ret_flags,
 			  uint32_t *ret_exit_signal)
 {
 	uint64_t flags, signal;
 	unsigned int implied;
 
-	if (!read_flags(tid, &flags, &signal))
+	if ((event == 0 && !CHILD_HAS_ARGUMENT) || !read_flags(tid, &flags, &signal))
 		return false;
 	/* Another thread may have overwritten what clone3 points to: the kernel's event decides. */
 	if (flags & CLONE_VFORK)
 		implied = PTRACE_EVENT_VFORK;
 	else
 		implied = signal == SIGCHLD ? PTRACE_EVENT_FORK : PTRACE_EVENT_CLONE;
-	if (implied != event)
+	if (event != 0 && implied != event)
 		return false;
 	*ret_flags = flags;
 	*ret_exit_signal = (uint32_t)signal;
@@ -372,6 +378,11 @@ void knell_pt_execed(struct pt_source *source, pid_t tid)
 	unsigned long old_tid = (unsigned long)tid;
 	struct knell_event *event;
 
+	/*
+	 * The kernel refuses all requests to a task whose number has changed while its event was
+	 * not taken, but only looked at: they could be meant for the one that had it before.
+	 */
+	knell_pt_take_stop(tid);
 	if (!process) {
 		knell_pt_resume(tid, 0);
 		return;

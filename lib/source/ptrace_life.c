@@ -5,8 +5,8 @@
  *
  * A birth is two stops: the parent's event, which names the child, and the child's own first one.
  * They arrive in either order, and a parent that is killed in between never stops. So a newcomer
- * that nobody has named yet is held in its stop until its parent is heard, or until any death,
- * which may have been the parent's: then /proc says what it is.
+ * that nobody has named yet is held in its stop until its parent is heard, but not for long: then
+ * /proc says what it is, and its parent's event, should it still come, is ignored.
  *
  * Resource use at death. rusage of wait4(2) is that of the process and of the children that it
  * waited for. A process that had none dead (most) is told from it. For others the CPU time is read
@@ -16,6 +16,7 @@
  */
 #include <linux/sched.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -28,6 +29,9 @@
 /* Without EXITKILL: if Knell dies, they go on. Without EXIT: it would cost a stop for each. */
 #define TASK_OPTIONS                                                                               \
 	(PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC)
+
+/* A parent that is only waiting for a CPU is heard sooner than this. */
+#define HOLD_NS 20000000u
 
 static void set_self(const struct pt_source *source, struct knell_task_id *parent)
 {
@@ -260,31 +264,59 @@ bool knell_pt_drop_stale(struct pt_source *source, struct pt_task *task)
 	return true;
 }
 
+static void drop_held(struct pt_source *source, size_t index)
+{
+	struct pt_held *at = &source->held[index];
+
+	source->held_count--;
+	memmove(at, at + 1, (source->held_count - index) * sizeof(*at));
+}
+
 static bool unhold(struct pt_source *source, pid_t tid)
 {
-	for (unsigned int i = 0; i < source->held_count; i++) {
-		if (source->held[i] == tid) {
-			source->held[i] = source->held[--source->held_count];
+	for (size_t i = 0; i < source->held_count; i++) {
+		if (source->held[i].tid == tid) {
+			drop_held(source, i);
 			return true;
 		}
 	}
 	return false;
 }
 
-/* Its parent's event may still come: it must not make a second life of this one. */
-static void note_early_death(struct pt_source *source, const struct pt_task *task)
+/* Whose event would name this task: its parent's, or that of another of its threads. */
+static struct pt_process *forker_of(const struct pt_task *task)
 {
-	if (task->early)
-		source->early_dead[source->next_early_dead++ % PT_HELD_MAX] = task->tid;
+	struct pt_process *process = task->process;
+
+	return task == &process->leader ? process->parent : process;
 }
 
-static bool was_early_death(struct pt_source *source, pid_t tid)
+/* Its parent's event may still come: it must not make a second life of this one. */
+static void note_early_death(const struct pt_task *task)
 {
-	for (unsigned int i = 0; i < PT_HELD_MAX; i++) {
-		if (source->early_dead[i] == tid) {
-			source->early_dead[i] = 0;
-			return true;
-		}
+	struct pt_process *forker = forker_of(task);
+	struct pt_early *early;
+
+	if (!task->early || !forker || forker->dead)
+		return;
+	early = malloc(sizeof(*early));
+	if (!early)
+		return;
+	early->tid = task->tid;
+	early->next = forker->early_dead;
+	forker->early_dead = early;
+}
+
+static bool was_early_death(struct pt_process *forker, pid_t tid)
+{
+	for (struct pt_early **at = &forker->early_dead; *at; at = &(*at)->next) {
+		struct pt_early *early = *at;
+
+		if (early->tid != tid)
+			continue;
+		*at = early->next;
+		free(early);
+		return true;
 	}
 	return false;
 }
@@ -329,7 +361,7 @@ void knell_pt_born(struct pt_source *source, pid_t parent_tid, unsigned int even
 	knell_pt_resume(parent_tid, 0);
 	if (!known)
 		return;
-	if (was_early_death(source, birth.tid))
+	if (birth.forker && was_early_death(birth.forker, birth.tid))
 		return;
 	task = knell_pt_find(&source->table, birth.tid);
 	if (task && task->early) {
@@ -360,52 +392,57 @@ static struct pt_task *resolve(struct pt_source *source, pid_t tid)
 	} else {
 		birth.is_thread = !is_leader(tid);
 	}
+	birth.flags_known = knell_pt_clone_flags(tid, 0, &birth.flags, &birth.exit_signal);
 	task = add(source, &birth);
 	if (task)
 		task->early = task->started = true;
 	return task;
 }
 
-static void resolve_held(struct pt_source *source, unsigned int index)
+/* Lets those go whose parent has not been heard for so long that it must have been killed. */
+void knell_pt_release_old(struct pt_source *source)
 {
-	pid_t tid = source->held[index];
+	uint64_t now = knell_now();
 
-	source->held[index] = source->held[--source->held_count];
-	resolve(source, tid);
-	knell_pt_resume(tid, 0);
+	while (source->held_count > 0 && now - source->held[0].since > HOLD_NS) {
+		pid_t tid = source->held[0].tid;
+
+		drop_held(source, 0);
+		resolve(source, tid);
+		knell_pt_resume(tid, 0);
+	}
 }
 
-/* A task of the process `tgid` died: those whose parent it may have been wait no longer. */
-static void resolve_orphans(struct pt_source *source, pid_t tgid)
+static bool make_room_to_hold(struct pt_source *source)
 {
-	struct pt_status status;
-	unsigned int i = 0;
+	size_t room = source->held_room ? source->held_room * 2 : 16;
+	struct pt_held *grown;
 
-	while (i < source->held_count) {
-		if (knell_pt_proc_status(source, source->held[i], &status) && status.ppid != tgid &&
-		    status.tgid != tgid && knell_pt_find_process(&source->table, status.ppid))
-			i++;
-		else
-			resolve_held(source, i);
-	}
+	if (source->held_count < source->held_room)
+		return true;
+	grown = realloc(source->held, room * sizeof(*grown));
+	if (!grown)
+		return false;
+	source->held = grown;
+	source->held_room = room;
+	return true;
 }
 
 /* The first stop of a task that nobody has named yet. */
 void knell_pt_hold(struct pt_source *source, pid_t tid)
 {
-	siginfo_t info;
-
 	if (is_blind(source, tid)) {
 		knell_pt_resume(tid, 0);
 		return;
 	}
-	if (source->held_count == PT_HELD_MAX)
-		resolve_held(source, 0);
-	/* Takes the stop, which was only looked at, so that it is not told again and again. */
-	info.si_pid = 0;
-	if (waitid(P_PID, (id_t)tid, &info, WSTOPPED | WNOHANG | PT_WAIT) < 0 || info.si_pid != tid)
+	if (!make_room_to_hold(source)) {
+		resolve(source, tid);
+		knell_pt_resume(tid, 0);
 		return;
-	source->held[source->held_count++] = tid;
+	}
+	if (!knell_pt_take_stop(tid))
+		return;
+	source->held[source->held_count++] = (struct pt_held){ .tid = tid, .since = knell_now() };
 }
 
 static uint64_t clock_of(pid_t tgid, unsigned int which)
@@ -485,7 +522,7 @@ static void thread_died(struct pt_source *source, struct pt_task *task, const si
 		knell_pt_fill_cause(task->process, event);
 		knell_pt_commit(source);
 	}
-	note_early_death(source, task);
+	note_early_death(task);
 	knell_pt_remove_thread(&source->table, task);
 }
 
@@ -533,7 +570,7 @@ static void process_died(struct pt_source *source, struct pt_process *process,
 	if (ours)
 		knell_pt_push_reap(source, process->leader.tid, event->u.exit.status,
 				   process->root);
-	note_early_death(source, &process->leader);
+	note_early_death(&process->leader);
 	knell_pt_bury(source, process);
 	knell_pt_remove_process(&source->table, process);
 	/* After the pushes: who sees none alive finds all that was pushed. */
@@ -545,7 +582,6 @@ static void process_died(struct pt_source *source, struct pt_process *process,
 void knell_pt_died(struct pt_source *source, pid_t tid, const siginfo_t *info)
 {
 	struct pt_task *task = knell_pt_find(&source->table, tid);
-	pid_t tgid = tid;
 	int status;
 
 	if (!task && !is_blind(source, tid)) {
@@ -560,9 +596,6 @@ void knell_pt_died(struct pt_source *source, pid_t tid, const siginfo_t *info)
 	} else if (task == &task->process->leader) {
 		process_died(source, task->process, info);
 	} else {
-		tgid = task->process->leader.tid;
 		thread_died(source, task, info);
 	}
-	if (source->held_count > 0)
-		resolve_orphans(source, tgid);
 }
