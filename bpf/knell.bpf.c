@@ -340,7 +340,7 @@ static __always_inline __u32 take_in(const struct origin *from, struct task_stru
 	entry = KNELL_INTEREST(from->watch, index);
 	if (__sync_val_compare_and_swap(place, old, entry) != old) {
 		slot->state = SLOT_FREE;
-		slot_put((__u64)slot->pool << 32 | index);
+		slot_put(slot->pool, index);
 		return 0;
 	}
 	tell_birth(slot, index);
@@ -481,6 +481,8 @@ int BPF_PROG(execed, struct task_struct *task, int old_pid, struct linux_binprm 
 
 	event = (struct knell_event *)record;
 	fill_head(event, task, *place, home, KNELL_EXEC, KNELL_PROCESS);
+	if (slot && slot->flags & SLOT_ROOT)
+		event->flags |= KNELL_F_ROOT;
 	/* Its number in another namespace went with the thread that exec replaced. */
 	record->exec.old_tid = old_pid == task->pid ? tid_nr(task) : ns_level ? 0 : old_pid;
 	record->exec.args_total = 0;

@@ -80,23 +80,27 @@ static __always_inline __u64 slot_take(void)
 	return take.index ? (__u64)take.cpu << 32 | take.index : 0;
 }
 
-/* Gives back a slot that was taken in vain. */
-static __always_inline void slot_put(__u64 taken)
+/*
+ * Gives back a slot that was taken in vain. Each failed try is another one's success, so that many
+ * in a row do not happen; if they did, the reserve would be smaller by one slot. A global function:
+ * the verifier looks at it once, not once on each way to it.
+ */
+__noinline int slot_put(__u32 pool, __u32 index)
 {
-	__u32 pool = taken >> 32, index = (__u32)taken;
 	struct knell_head *head = head_at(pool);
 	struct knell_slot *slot = slot_at(index);
 
 	if (!head || !slot)
-		return;
-	for (int i = 0; i < 8; i++) {
+		return 0;
+	for (int i = 0; i < LIST_TRIES; i++) {
 		__u64 old = *(volatile __u64 *)&head->free;
 		__u64 new = ((old >> 32) + 1) << 32 | index;
 
 		*(volatile __u32 *)&slot->next = (__u32)old;
 		if (__sync_val_compare_and_swap(&head->free, old, new) == old)
-			return;
+			return 0;
 	}
+	return 0;
 }
 
 /*
