@@ -299,11 +299,14 @@ static uint64_t clock_offset(void)
 
 int json_open(struct json **ret_json, struct knell_engine *engine, const char *path, uint32_t flags)
 {
+	uint32_t mask = KNELL_MASK_ALL;
 	struct json *j = calloc(1, sizeof(*j));
 	int r;
 
 	if (!j)
 		return -ENOMEM;
+	if (!(flags & JSON_INIT))
+		mask &= ~KNELL_MASK(KNELL_INIT);
 	j->flags = flags;
 	j->offset = clock_offset();
 	r = json_out_open(&j->out, path);
@@ -313,7 +316,7 @@ int json_open(struct json **ret_json, struct knell_engine *engine, const char *p
 	}
 	r = json_fields_init(j);
 	if (r == 0)
-		r = knell_watcher_add(engine, KNELL_MASK_ALL & ~KNELL_MASK(KNELL_INIT), on_event, j);
+		r = knell_watcher_add(engine, mask, on_event, j);
 	if (r < 0) {
 		json_close(j, NULL);
 		return r;

@@ -15,6 +15,7 @@ struct json;
 
 /* json_open() flags */
 #define JSON_THREADS (1u << 0) /* thread-level records too, if the engine has them */
+#define JSON_INIT    (1u << 1) /* init records too: each comes right before its clone */
 
 /*
  * Opens `path` ("-": standard output; else created, or emptied as a shell's > does) and writes each

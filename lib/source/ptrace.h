@@ -123,7 +123,8 @@ struct pt_source {
 	size_t queued;       /* bytes of records in the queue or being delivered */
 	unsigned int armed;  /* enum pt_armed */
 	uint64_t dispatched; /* when the queue was last emptied */
-	unsigned int alive;  /* processes, and forks on their way */
+	unsigned int alive;  /* processes */
+	bool adopted;        /* there may be zombies that are ours, and that nobody traces */
 
 	/* Between the two sides, under the lock; so is everything below it. */
 	pthread_mutex_t lock;
@@ -238,12 +239,15 @@ void knell_pt_wait_for_room(struct pt_source *source);
 /* ptrace_proc.c */
 struct pt_status {
 	pid_t tgid;
-	pid_t ppid;       /* the real parent's process */
+	pid_t ppid; /* the real parent's process */
+	pid_t tracer;
+	bool zombie;
 	bool same_pid_ns; /* its numbers are ours */
 	pid_t inner_tgid; /* its number in its own pid namespace */
 };
 bool knell_pt_proc_status(const struct pt_source *source, pid_t tid, struct pt_status *ret);
 bool knell_pt_proc_start(pid_t pid, uint64_t *ret_start);
+int knell_pt_proc_children(const struct pt_source *source, pid_t **ret_pids);
 bool knell_pt_proc_comm(pid_t pid, char ret_comm[KNELL_COMM_LEN]);
 bool knell_pt_proc_same_user_ns(pid_t tid);
 void knell_pt_explain(int error, struct knell_probe *probe);

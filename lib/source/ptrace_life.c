@@ -570,6 +570,8 @@ static void process_died(struct pt_source *source, struct pt_process *process,
 	if (ours)
 		knell_pt_push_reap(source, process->leader.tid, event->u.exit.status,
 				   process->root);
+	if (process->has_buried)
+		__atomic_store_n(&source->adopted, true, __ATOMIC_SEQ_CST);
 	note_early_death(&process->leader);
 	knell_pt_bury(source, process);
 	knell_pt_remove_process(&source->table, process);

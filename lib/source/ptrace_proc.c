@@ -68,7 +68,7 @@ bool knell_pt_proc_status(const struct pt_source *source, pid_t tid, struct pt_s
 {
 	struct pt_status status = { .same_pid_ns = true };
 	char text[4096];
-	const char *tgid, *ppid, *inner;
+	const char *tgid, *ppid, *inner, *tracer, *state;
 
 	if (!source->proc_works || !read_proc(tid, "status", text, sizeof(text)))
 		return false;
@@ -78,6 +78,10 @@ bool knell_pt_proc_status(const struct pt_source *source, pid_t tid, struct pt_s
 		return false;
 	status.tgid = status.inner_tgid = (pid_t)strtol(tgid, NULL, 10);
 	status.ppid = (pid_t)strtol(ppid, NULL, 10);
+	tracer = field(text, "\nTracerPid:");
+	status.tracer = tracer ? (pid_t)strtol(tracer, NULL, 10) : -1;
+	state = field(text, "\nState:\t");
+	status.zombie = state && *state == 'Z';
 	/* Missing in a kernel that has no pid namespaces, and after a very long list of groups. */
 	inner = field(text, "\nNStgid:");
 	if (inner)
@@ -105,6 +109,36 @@ bool knell_pt_proc_start(pid_t pid, uint64_t *ret_start)
 		return false;
 	*ret_start = start * (1000000000u / (unsigned long)sysconf(_SC_CLK_TCK));
 	return true;
+}
+
+/* The children of our first thread, to whom orphans go. Returns how many, 0 if not known. */
+int knell_pt_proc_children(const struct pt_source *source, pid_t **ret_pids)
+{
+	char path[64];
+	FILE *file;
+	pid_t pid, *pids = NULL;
+	int count = 0, room = 0;
+
+	if (!source->proc_works)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", source->self);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	while (fscanf(file, "%d", &pid) == 1) {
+		if (count == room) {
+			pid_t *grown =
+				realloc(pids, (size_t)(room = room * 2 + 16) * sizeof(*pids));
+
+			if (!grown)
+				break;
+			pids = grown;
+		}
+		pids[count++] = pid;
+	}
+	fclose(file);
+	*ret_pids = pids;
+	return count;
 }
 
 bool knell_pt_proc_comm(pid_t pid, char ret_comm[KNELL_COMM_LEN])

@@ -50,7 +50,7 @@ int main(void)
 	struct story *s = story_begin();
 	struct json *json = NULL;
 
-	if (json_open(&json, s->engine, "-", JSON_THREADS) < 0)
+	if (json_open(&json, s->engine, "-", JSON_THREADS | JSON_INIT) < 0)
 		return 1;
 	tell_variants(s, story_birth(s, 12, 11, "cc"));
 	story_birth(s, 13, 12, "cc")->kind = KNELL_INIT;

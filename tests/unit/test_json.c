@@ -29,7 +29,7 @@ static void begin(uint32_t flags)
 	ck_assert_int_ge(fd, 0);
 	close(fd);
 	s = story_begin();
-	ck_assert_int_eq(json_open(&json, s->engine, path, flags), 0);
+	ck_assert_int_eq(json_open(&json, s->engine, path, flags | JSON_INIT), 0);
 }
 
 /* Delivers what was told, closes the output and reads it. */
