@@ -100,6 +100,10 @@ struct seccomp {
 	int mode;
 };
 
+struct rlimit {
+	unsigned long rlim_max;
+};
+
 struct task_struct;
 
 struct signal_struct {
@@ -116,6 +120,7 @@ struct signal_struct {
 	unsigned long maj_flt;
 	unsigned long maxrss;
 	unsigned long long sum_sched_runtime;
+	struct rlimit rlim[16];
 	struct mm_struct *oom_mm;
 };
 
@@ -190,5 +195,6 @@ typedef void (*btf_trace_sched_process_exit)(void *, struct task_struct *, bool)
 #define SECCOMP_MODE_STRICT 1
 #define SECCOMP_MODE_DEAD   3 /* kernel/seccomp.c: set before a strict task is killed */
 #define PIDTYPE_TGID        1
+#define RLIMIT_CPU          0
 
 #endif

@@ -612,6 +612,7 @@ int BPF_PROG(signalled, int signo, struct kernel_siginfo *info, struct task_stru
 	     int group, int result)
 {
 	__u64 *place = interest_at(target->tgid);
+	unsigned long given = 0;
 	struct knell_slot *slot;
 
 	if (!place || !*place)
@@ -621,12 +622,23 @@ int BPF_PROG(signalled, int signo, struct kernel_siginfo *info, struct task_stru
 	slot = slot_enter(target, *place, SLOT_ALIVE);
 	if (!slot)
 		return 0;
-	note_signal(slot, target, signo, ctx[1]);
+	/* 0 and 1 stand for no siginfo; the verifier believes that a pointer of a tracepoint never
+	 * is. */
+	bpf_probe_read_kernel(&given, sizeof(given), &ctx[1]);
+	note_signal(slot, target, signo, given);
 	slot_leave(slot);
 	return 0;
 }
 
 /* ---- deaths ---- */
+
+/* A leader that dies because another of its threads runs exec, and becomes the leader. */
+static __always_inline bool is_replaced(struct task_struct *task)
+{
+	struct task_struct *heir = BPF_CORE_READ(task, signal, group_exec_task);
+
+	return task->pid == task->tgid && heir && heir != task;
+}
 
 static __always_inline void tell_thread_death(struct task_struct *task, __u64 entry)
 {
@@ -647,7 +659,7 @@ static __always_inline void tell_thread_death(struct task_struct *task, __u64 en
 	event->u.exit.usage.minflt = usage.minflt;
 	event->u.exit.usage.majflt = usage.majflt;
 	event->unknown |= KNELL_U_RSS | KNELL_U_CAUSE | KNELL_U_TERM;
-	if (task->pid == task->tgid && BPF_CORE_READ(task, signal, group_exec_task))
+	if (is_replaced(task))
 		event->flags |= KNELL_F_REPLACED;
 	submit(event, home, ring);
 }
@@ -721,7 +733,8 @@ static __always_inline int on_exit(struct task_struct *task, bool group_dead)
 	entry = *place;
 	if (entry & KNELL_ARMED)
 		return 0;
-	if (want_threads && !(group_dead && task->pid == task->tgid) &&
+	/* The leader's life is the process's, but for one that exec by another thread replaces. */
+	if (want_threads && (task->pid != task->tgid || is_replaced(task)) &&
 	    (!KNELL_INTEREST_SLOT(entry) || slot_of(task, entry)))
 		tell_thread_death(task, entry);
 	if (group_dead)

@@ -28,10 +28,22 @@ static __always_inline bool is_fault(int signo)
 	       signo == SIGTRAP;
 }
 
-/* The kernel sent it, without a user's siginfo (SEND_SIG_PRIV) or with one of its own (si_code >
- * 0). */
-static __always_inline __u8 kernel_reason(int signo, int code)
+/* KILL from the kernel: a pid namespace dies with its init, and a process of its hard CPU limit. */
+static __always_inline __u8 kill_reason(struct task_struct *target, struct task_struct *now)
 {
+	if (target->tgid != now->tgid)
+		return now->flags & PF_EXITING ? KNELL_R_PIDNS : KNELL_R_KERNEL;
+	if (BPF_CORE_READ(target, signal, rlim[RLIMIT_CPU].rlim_max) != ~0ul)
+		return KNELL_R_RLIMIT;
+	return KNELL_R_KERNEL;
+}
+
+/* It came without a user's siginfo (SEND_SIG_PRIV), or with one of the kernel's (si_code > 0). */
+static __always_inline __u8 kernel_reason(int signo, int code, struct task_struct *target,
+					  struct task_struct *now)
+{
+	if (signo == SIGKILL)
+		return kill_reason(target, now);
 	if (signo == SIGSYS && code == SYS_SECCOMP)
 		return KNELL_R_SECCOMP;
 	if (code == SI_TIMER)
@@ -103,7 +115,7 @@ static __always_inline void take_signal(struct knell_signal *to, int signo, unsi
 	if (info == SEND_SIG_NOINFO)
 		reason = noinfo_reason(signo, target, now);
 	else
-		reason = is_user(code) ? KNELL_R_USER : kernel_reason(signo, code);
+		reason = is_user(code) ? KNELL_R_USER : kernel_reason(signo, code, target, now);
 
 	__builtin_memset(to, 0, sizeof(*to));
 	to->time = bpf_ktime_get_boot_ns();
