@@ -528,13 +528,14 @@ int BPF_PROG(renamed, struct task_struct *task, const char *comm)
 	if (!place || (!stream && !*place) || task->pid != task->tgid)
 		return 0;
 	slot = slot_enter(task, *place, SLOT_ALIVE);
-	if (!slot) {
-		if (filter.match & MATCH_COMM)
-			follow(task, comm);
+	if (slot) {
+		copy_comm(slot->comm, comm);
+		slot_leave(slot);
 		return 0;
 	}
-	copy_comm(slot->comm, comm);
-	slot_leave(slot);
+	slot = filter.match & MATCH_COMM ? follow(task, comm) : NULL;
+	if (slot)
+		copy_comm(slot->comm, comm);
 	return 0;
 }
 
