@@ -213,8 +213,13 @@ static int open_outputs(struct run *run)
 
 static int prepare(struct run *run)
 {
-	int r = open_engine(run);
+	int r = run_take_signals(run); /* first: nobody may read what we say, and SIGPIPE kills */
 
+	if (r < 0) {
+		complain("cannot take signals: %s", strerror(-r));
+		return r;
+	}
+	r = open_engine(run);
 	if (r == 0)
 		r = open_outputs(run);
 	if (r < 0)
@@ -223,10 +228,7 @@ static int prepare(struct run *run)
 		complain("cannot become the subreaper of the command: %s", strerror(errno));
 		return -errno;
 	}
-	r = run_take_signals(run);
-	if (r < 0)
-		complain("cannot take signals: %s", strerror(-r));
-	return r;
+	return 0;
 }
 
 /* ---- closing ---- */

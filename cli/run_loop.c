@@ -20,7 +20,7 @@
 #include "cli.h"
 #include "run.h"
 
-#define TICK_MS 100 /* of the progress line, and of the look for new orphans to kill */
+#define TICK_MS 100 /* of the progress line, and of the look for orphans that are left */
 
 /* Is there somebody at a terminal, who has a shell to go back to when the command stops? */
 static bool has_job_control(void)
@@ -80,8 +80,12 @@ static void on_child(pid_t pid, int status, void *userdata)
 static int hear(struct run *run)
 {
 	int r = knell_dispatch(run->engine);
-	int reaped = knell_reap(run->engine, on_child, run);
+	int reaped;
 
+	/* Until it says that there is none, or none that is ready: nothing wakes us for that. */
+	do {
+		reaped = knell_reap(run->engine, on_child, run);
+	} while (reaped > 0);
 	if (run->json)
 		json_flush(run->json);
 	if (run->progress)
