@@ -9,11 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "engine.h"
+#include "watch.h"
 
 #define DEFAULT_RESERVE  32768u
 #define MAX_RESERVE      1048576u
@@ -25,6 +27,9 @@
 
 const struct knell_source_ops *const knell_sources[] = {
 	&knell_source_bpf,
+	&knell_source_ptrace,
+	&knell_source_connector,
+	&knell_source_pidfd,
 	&knell_source_none,
 	NULL,
 };
@@ -84,6 +89,20 @@ static int complete_options(struct knell_options *ret, const struct knell_option
 	return 0;
 }
 
+/* The host gets one descriptor for the engine's life, whatever is watched later. */
+static int open_epoll(struct knell_engine *engine)
+{
+	struct epoll_event event = { .events = EPOLLIN }; /* no pointer: the source */
+	int fd = engine->source->ops->fd(engine->source);
+
+	engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (engine->epoll_fd < 0 ||
+	    (fd >= 0 && epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0))
+		return knell_fail(-errno, "cannot make the engine's descriptor: %s",
+				  strerror(errno));
+	return 0;
+}
+
 /* `o` is complete. */
 static int open_with(struct knell_engine **ret_engine, const struct knell_source_ops *ops,
 		     const struct knell_options *o)
@@ -93,6 +112,8 @@ static int open_with(struct knell_engine **ret_engine, const struct knell_source
 
 	if (!engine)
 		return knell_fail(-ENOMEM, "no memory for an engine");
+	engine->epoll_fd = -1;
+	engine->flags = o->flags;
 	r = ops->open(&engine->source, engine, o);
 	if (r < 0) {
 		free(engine);
@@ -105,8 +126,23 @@ static int open_with(struct knell_engine **ret_engine, const struct knell_source
 		knell_close(engine);
 		return knell_fail(-ENOMEM, "no memory for an engine");
 	}
+	r = open_epoll(engine);
+	if (r < 0) {
+		knell_close(engine);
+		return r;
+	}
 	*ret_engine = engine;
 	return 0;
+}
+
+/*
+ * What a source cannot do at all is no use to who asks for it. What it merely cannot tell (ids,
+ * arguments) is missing in its records, and does not keep `auto` from it: so a subtree that we
+ * start goes to ptrace before the connector, which needs less but knows less, and a stream never.
+ */
+static bool can_do(const struct knell_source_ops *ops, const struct knell_options *o)
+{
+	return !(o->flags & KNELL_O_STREAM) || ops->can & KNELL_CAN_STREAM;
 }
 
 static int open_best(struct knell_engine **ret_engine, const struct knell_options *o)
@@ -118,7 +154,7 @@ static int open_best(struct knell_engine **ret_engine, const struct knell_option
 		const struct knell_source_ops *ops = knell_sources[i];
 		size_t used = strlen(reasons);
 
-		if (ops->explicit_only)
+		if (ops->explicit_only || !can_do(ops, o))
 			continue;
 		r = open_with(ret_engine, ops, o);
 		if (r == 0)
@@ -170,6 +206,9 @@ struct knell_engine *knell_close(struct knell_engine *engine)
 		return NULL;
 	if (engine->source)
 		engine->source->ops->close(engine->source);
+	knell_watches_free(engine->watches);
+	if (engine->epoll_fd >= 0)
+		close(engine->epoll_fd);
 	free(engine->watchers);
 	free(engine->next_seq);
 	free(engine);
@@ -183,7 +222,7 @@ const char *knell_source(const struct knell_engine *engine)
 
 int knell_fd(const struct knell_engine *engine)
 {
-	return engine->source->ops->fd(engine->source);
+	return engine->epoll_fd;
 }
 
 int knell_watcher_add(struct knell_engine *engine, uint32_t mask, knell_watcher_fn fn,
@@ -220,7 +259,7 @@ static void number(struct knell_engine *engine, struct knell_event *event)
 	*next += event->u.gap.births + event->u.gap.deaths + event->u.gap.others;
 }
 
-void knell_engine_deliver(struct knell_engine *engine, struct knell_event *event)
+void knell_engine_tell_watchers(struct knell_engine *engine, struct knell_event *event)
 {
 	event->version = KNELL_EVENT_VERSION;
 	number(engine, event);
@@ -233,8 +272,17 @@ void knell_engine_deliver(struct knell_engine *engine, struct knell_event *event
 	}
 }
 
+void knell_engine_deliver(struct knell_engine *engine, struct knell_event *event)
+{
+	knell_engine_tell_watchers(engine, event);
+	if (engine->watches && engine->watches->kinds & KNELL_MASK(event->kind))
+		knell_watches_hear(engine->watches, event);
+}
+
 bool knell_engine_wants(const struct knell_engine *engine, enum knell_kind kind)
 {
+	if (engine->watches && engine->watches->kinds & KNELL_MASK(kind))
+		return true;
 	for (size_t i = 0; i < engine->watcher_count; i++) {
 		if (engine->watchers[i].mask & KNELL_MASK(kind))
 			return true;
@@ -257,6 +305,11 @@ int knell_dispatch(struct knell_engine *engine)
 
 	if (engine->source->ops->dispatch)
 		r = engine->source->ops->dispatch(engine->source);
+	if (engine->watches) {
+		int w = knell_watches_dispatch(engine->watches);
+
+		r = r < 0 ? r : w;
+	}
 	return r < 0 ? r : (int)(engine->stats.records - before);
 }
 
@@ -270,6 +323,27 @@ pid_t knell_fork(struct knell_engine *engine)
 	return pid < 0 ? knell_fail(-errno, "cannot fork: %s", strerror(errno)) : pid;
 }
 
+/*
+ * waitpid(2) for any child. An older kernel tells a status only once: if there are watches, they
+ * look first, and then that very child is waited for.
+ */
+static pid_t reap_one(struct knell_engine *engine, int *ret_status)
+{
+	siginfo_t info = { 0 };
+	pid_t pid = -1;
+
+	if (engine->watches) {
+		if (waitid(P_ALL, 0, &info,
+			   WEXITED | WSTOPPED | WCONTINUED | WNOHANG | WNOWAIT | __WALL) < 0)
+			return -1;
+		if (!info.si_pid)
+			return 0;
+		pid = info.si_pid;
+		knell_watches_before_reap(engine->watches, pid);
+	}
+	return waitpid(pid, ret_status, WNOHANG | WUNTRACED | WCONTINUED | __WALL);
+}
+
 int knell_reap(struct knell_engine *engine, knell_reap_fn fn, void *userdata)
 {
 	int reported = 0;
@@ -278,7 +352,7 @@ int knell_reap(struct knell_engine *engine, knell_reap_fn fn, void *userdata)
 		return engine->source->ops->reap(engine->source, fn, userdata);
 	for (;;) {
 		int status;
-		pid_t pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED | __WALL);
+		pid_t pid = reap_one(engine, &status);
 
 		if (pid == 0)
 			return reported;
@@ -316,6 +390,7 @@ int knell_probe(unsigned int index, struct knell_probe *ret_probe)
 	}
 	probe.name = knell_sources[index]->name;
 	probe.summary = knell_sources[index]->summary;
+	probe.can = knell_sources[index]->can;
 	probe.error = knell_sources[index]->probe(&probe);
 	*ret_probe = probe;
 	return 0;

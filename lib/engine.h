@@ -15,12 +15,20 @@ struct watcher {
 	void *userdata;
 };
 
+struct knell_watches;
+
 struct knell_engine {
 	struct knell_source *source;
+	uint32_t flags; /* KNELL_O_* */
+	int epoll_fd;   /* knell_fd(): of the source's descriptor and those of watches */
+	struct knell_watches *watches; /* NULL before the first one: see watch.h */
 	struct watcher *watchers;
 	size_t watcher_count;
 	uint64_t *next_seq; /* one for each ring of the source */
 	struct knell_stats stats;
 };
+
+/* A record for the watchers alone: knell_engine_deliver() lets the watches hear it, too. */
+void knell_engine_tell_watchers(struct knell_engine *engine, struct knell_event *event);
 
 #endif

@@ -226,10 +226,29 @@ struct knell_stats {
 };
 void knell_get_stats(const struct knell_engine *engine, struct knell_stats *ret_stats);
 
+/* What a source can do: knell_probe.can. */
+#define KNELL_CAN_FORK    (1u << 0)  /* watch a subtree from its birth: knell_fork() */
+#define KNELL_CAN_WATCH   (1u << 1)  /* tell the exit of a process that somebody else started */
+#define KNELL_CAN_SUBTREE (1u << 2)  /* ... and its descendants' lives */
+#define KNELL_CAN_STREAM  (1u << 3)  /* every process of the system */
+#define KNELL_CAN_EXIT    (1u << 4)  /* moments of death: before it is dead */
+#define KNELL_CAN_FREE    (1u << 5)  /* ... after it is released */
+#define KNELL_CAN_STATUS  (1u << 6)  /* the status of every death that it tells */
+#define KNELL_CAN_CAUSE   (1u << 7)  /* who sent the signal that killed */
+#define KNELL_CAN_IDS     (1u << 8)  /* uid and gid records */
+#define KNELL_CAN_THREADS (1u << 9)  /* thread-level records */
+#define KNELL_CAN_FILE    (1u << 10) /* exec: the file name */
+#define KNELL_CAN_ARGS    (1u << 11) /* exec: the arguments */
+#define KNELL_CAN_COMM    (1u << 12) /* the name at every moment */
+#define KNELL_CAN_USAGE   (1u << 13) /* what a process used */
+#define KNELL_CAN_CGROUP  (1u << 14)
+#define KNELL_CAN_OWNER   (1u << 15) /* uid and gid of every record */
+
 /* What a source needs and whether it works here: for "doctor" commands and error messages. */
 struct knell_probe {
 	const char *name;    /* "bpf" */
 	const char *summary; /* one line: what it hears */
+	uint32_t can;        /* KNELL_CAN_* */
 	int error;           /* 0: works here; else -errno */
 	char reason[256];    /* why not */
 	char remedy[256];    /* what to do about it */

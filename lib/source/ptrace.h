@@ -31,12 +31,6 @@ struct pt_signal {
 	struct knell_signal signal;
 };
 
-/* Tasks that came and went before the event that names them; it is ignored when it comes. */
-struct pt_early {
-	struct pt_early *next;
-	pid_t tid;
-};
-
 struct pt_task {
 	pid_t tid;
 	bool started;   /* its first stop is over */
@@ -71,7 +65,6 @@ struct pt_process {
 	unsigned int listening;
 	struct pt_task *threads; /* all but the leader */
 	struct pt_signal *signals;
-	struct pt_early *early_dead; /* of its children and threads */
 	struct knell_signal last_term;
 	char comm[KNELL_COMM_LEN];
 	struct pt_task leader;
@@ -148,6 +141,7 @@ struct pt_source {
 	struct pt_held *held; /* newcomers in their first stop, the oldest first */
 	size_t held_count;
 	size_t held_room;
+	bool unsure; /* an event may name a child that is dead already */
 	pid_t blind[PT_BLIND_MAX];
 	unsigned int blind_count;
 	struct pt_grave graves[PT_GRAVES];

@@ -116,6 +116,15 @@ static void count_alive(struct pt_source *source)
 		source->most_alive = alive;
 }
 
+/* Call it after the pushes: who sees none alive finds all that was pushed. */
+static void count_dead(struct pt_source *source)
+{
+	if (__atomic_sub_fetch(&source->alive, 1, __ATOMIC_SEQ_CST) == 0)
+		knell_pt_wake(source, true);
+	else
+		knell_pt_wake(source, false);
+}
+
 /* What is known of a clone. */
 struct birth {
 	pid_t tid;
@@ -125,6 +134,7 @@ struct birth {
 	uint64_t flags;
 	uint32_t exit_signal;
 	struct pt_process *forker; /* may be NULL */
+	char comm[KNELL_COMM_LEN]; /* of the thread that forked */
 };
 
 static void tell_birth(struct pt_source *source, const struct pt_task *task, enum knell_scope scope,
@@ -145,16 +155,19 @@ static void tell_birth(struct pt_source *source, const struct pt_task *task, enu
 /* No memory for a task: it runs on, and its birth and its death are counted. */
 static void go_blind(struct pt_source *source, const struct birth *birth)
 {
+	source->unsure = true;
 	source->gap.cause = KNELL_GAP_RING;
-	if (birth->is_thread) {
+	if (birth->is_thread)
 		source->gap.others += 2;
-	} else {
+	else
 		source->gap.births++;
-		if (source->blind_count == PT_BLIND_MAX)
-			source->gap.deaths++; /* it will not be known when it dies */
-	}
-	if (source->blind_count < PT_BLIND_MAX)
+	if (source->blind_count < PT_BLIND_MAX) {
 		source->blind[source->blind_count++] = birth->tid;
+		if (!birth->is_thread)
+			count_alive(source);
+	} else if (!birth->is_thread) {
+		source->gap.deaths++; /* it will not be known when it dies */
+	}
 	knell_pt_wake(source, false);
 }
 
@@ -202,8 +215,7 @@ static struct pt_task *add_process(struct pt_source *source, const struct birth 
 	if (!process)
 		return NULL;
 	set_parent(process, birth->forker, birth->sibling);
-	if (birth->forker)
-		memcpy(process->comm, birth->forker->comm, sizeof(process->comm));
+	memcpy(process->comm, birth->comm, sizeof(process->comm));
 	count_alive(source);
 	tell_birth(source, &process->leader, KNELL_PROCESS, birth);
 	return &process->leader;
@@ -283,42 +295,37 @@ static bool unhold(struct pt_source *source, pid_t tid)
 	return false;
 }
 
-/* Whose event would name this task: its parent's, or that of another of its threads. */
-static struct pt_process *forker_of(const struct pt_task *task)
+/* Is it ours to wait for? Not any more if it came and went before its parent was heard. */
+static bool is_tracee(pid_t tid)
 {
-	struct pt_process *process = task->process;
+	siginfo_t info;
 
-	return task == &process->leader ? process->parent : process;
+	return waitid(P_PID, (id_t)tid, &info, WEXITED | WSTOPPED | WNOWAIT | WNOHANG | PT_WAIT) ==
+	       0;
 }
 
-/* Its parent's event may still come: it must not make a second life of this one. */
-static void note_early_death(const struct pt_task *task)
+/*
+ * The name of a stopped task, which it may have changed. Without /proc it is that of the process at
+ * its last exec.
+ */
+static void learn_name(const struct pt_source *source, struct pt_process *process, pid_t tid,
+		       char ret_comm[KNELL_COMM_LEN])
 {
-	struct pt_process *forker = forker_of(task);
-	struct pt_early *early;
+	bool known = source->proc_works && knell_pt_proc_comm(tid, ret_comm);
 
-	if (!task->early || !forker || forker->dead)
+	if (!process)
 		return;
-	early = malloc(sizeof(*early));
-	if (!early)
-		return;
-	early->tid = task->tid;
-	early->next = forker->early_dead;
-	forker->early_dead = early;
+	if (!known)
+		memcpy(ret_comm, process->comm, sizeof(process->comm));
+	else if (tid == process->leader.tid)
+		memcpy(process->comm, ret_comm, sizeof(process->comm));
 }
 
-static bool was_early_death(struct pt_process *forker, pid_t tid)
+static void learn_own_name(const struct pt_source *source, struct pt_process *process)
 {
-	for (struct pt_early **at = &forker->early_dead; *at; at = &(*at)->next) {
-		struct pt_early *early = *at;
+	char comm[KNELL_COMM_LEN];
 
-		if (early->tid != tid)
-			continue;
-		*at = early->next;
-		free(early);
-		return true;
-	}
-	return false;
+	learn_name(source, process, process->leader.tid, comm);
 }
 
 /* Reads all that the parent's stop has to say, before it is let go. False: the parent is dying. */
@@ -335,6 +342,7 @@ static bool read_birth(struct pt_source *source, pid_t parent_tid, unsigned int 
 	memset(ret, 0, sizeof(*ret));
 	ret->tid = (pid_t)child;
 	ret->forker = parent ? parent->process : NULL;
+	learn_name(source, ret->forker, parent_tid, ret->comm);
 	ret->flags_known = knell_pt_clone_flags(parent_tid, event, &ret->flags, &ret->exit_signal);
 	if (ret->flags_known) {
 		ret->is_thread = ret->flags & CLONE_THREAD;
@@ -361,7 +369,7 @@ void knell_pt_born(struct pt_source *source, pid_t parent_tid, unsigned int even
 	knell_pt_resume(parent_tid, 0);
 	if (!known)
 		return;
-	if (birth.forker && was_early_death(birth.forker, birth.tid))
+	if (source->unsure && (is_blind(source, birth.tid) || !is_tracee(birth.tid)))
 		return;
 	task = knell_pt_find(&source->table, birth.tid);
 	if (task && task->early) {
@@ -392,6 +400,8 @@ static struct pt_task *resolve(struct pt_source *source, pid_t tid)
 	} else {
 		birth.is_thread = !is_leader(tid);
 	}
+	source->unsure = true;
+	learn_name(source, birth.forker, tid, birth.comm);
 	birth.flags_known = knell_pt_clone_flags(tid, 0, &birth.flags, &birth.exit_signal);
 	task = add(source, &birth);
 	if (task)
@@ -522,7 +532,6 @@ static void thread_died(struct pt_source *source, struct pt_task *task, const si
 		knell_pt_fill_cause(task->process, event);
 		knell_pt_commit(source);
 	}
-	note_early_death(task);
 	knell_pt_remove_thread(&source->table, task);
 }
 
@@ -550,13 +559,16 @@ static uint64_t take_body(const struct pt_process *process, const siginfo_t *inf
 static void process_died(struct pt_source *source, struct pt_process *process,
 			 const siginfo_t *info)
 {
-	struct knell_event *event =
-		knell_pt_begin(source, KNELL_EXIT, KNELL_PROCESS, &process->leader);
-	struct pt_process *parent =
-		knell_pt_find_process(&source->table, (pid_t)event->parent.tgid);
-	bool ours = event->parent.tgid == (__u32)source->self;
-	uint64_t maxrss = take_body(process, info, event);
+	struct knell_event *event;
+	struct pt_process *parent;
+	uint64_t maxrss;
+	bool ours;
 
+	learn_own_name(source, process);
+	event = knell_pt_begin(source, KNELL_EXIT, KNELL_PROCESS, &process->leader);
+	parent = knell_pt_find_process(&source->table, (pid_t)event->parent.tgid);
+	ours = event->parent.tgid == (__u32)source->self;
+	maxrss = take_body(process, info, event);
 	if (parent) {
 		parent->has_buried = true;
 		if (maxrss > parent->buried_maxrss)
@@ -572,32 +584,37 @@ static void process_died(struct pt_source *source, struct pt_process *process,
 				   process->root);
 	if (process->has_buried)
 		__atomic_store_n(&source->adopted, true, __ATOMIC_SEQ_CST);
-	note_early_death(&process->leader);
 	knell_pt_bury(source, process);
 	knell_pt_remove_process(&source->table, process);
-	/* After the pushes: who sees none alive finds all that was pushed. */
-	if (__atomic_sub_fetch(&source->alive, 1, __ATOMIC_SEQ_CST) == 0)
-		knell_pt_wake(source, true);
+	count_dead(source);
+}
+
+/* One that there was no memory for, or no more than to count it. */
+static void blind_died(struct pt_source *source, pid_t tid)
+{
+	bool counted = forget_blind(source, tid) && is_leader(tid);
+
+	wait4(tid, NULL, PT_WAIT, NULL);
+	if (!counted)
+		return;
+	source->gap.cause = KNELL_GAP_RING;
+	source->gap.deaths++;
+	count_dead(source);
 }
 
 /* A death that was seen, and not yet waited for: until then the number is its own. */
 void knell_pt_died(struct pt_source *source, pid_t tid, const siginfo_t *info)
 {
 	struct pt_task *task = knell_pt_find(&source->table, tid);
-	int status;
 
 	if (!task && !is_blind(source, tid)) {
 		unhold(source, tid);
 		task = resolve(source, tid);
 	}
-	if (!task) {
-		if (forget_blind(source, tid) && is_leader(tid))
-			source->gap.deaths++;
-		wait4(tid, &status, PT_WAIT, NULL);
-		knell_pt_wake(source, false);
-	} else if (task == &task->process->leader) {
+	if (!task)
+		blind_died(source, tid);
+	else if (task == &task->process->leader)
 		process_died(source, task->process, info);
-	} else {
+	else
 		thread_died(source, task, info);
-	}
 }

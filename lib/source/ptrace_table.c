@@ -177,12 +177,6 @@ void knell_pt_remove_process(struct pt_table *table, struct pt_process *process)
 		process->signals = signal->next;
 		free(signal);
 	}
-	while (process->early_dead) {
-		struct pt_early *early = process->early_dead;
-
-		process->early_dead = early->next;
-		free(early);
-	}
 	process->dead = true;
 	/* A dead process is nobody's way to its own parent: no chains of the dead. */
 	knell_pt_set_parent(process, PT_PARENT_LOOKUP, NULL);

@@ -14,23 +14,11 @@
 
 #include <knell/knell.h>
 
-/* knell_source_ops.can */
-#define KNELL_CAN_FORK    (1u << 0)  /* watch a subtree from its birth: knell_fork() */
-#define KNELL_CAN_WATCH   (1u << 1)  /* tell the exit of a process that somebody else started */
-#define KNELL_CAN_SUBTREE (1u << 2)  /* ... and its descendants' lives */
-#define KNELL_CAN_STREAM  (1u << 3)  /* every process of the system */
-#define KNELL_CAN_EXIT    (1u << 4)  /* moments of death: before it is dead */
-#define KNELL_CAN_FREE    (1u << 5)  /* ... after it is released */
-#define KNELL_CAN_STATUS  (1u << 6)  /* the status of every death that it tells */
-#define KNELL_CAN_CAUSE   (1u << 7)  /* who sent the signal that killed */
-#define KNELL_CAN_IDS     (1u << 8)  /* uid and gid records */
-#define KNELL_CAN_THREADS (1u << 9)  /* thread-level records */
-#define KNELL_CAN_FILE    (1u << 10) /* exec: the file name */
-#define KNELL_CAN_ARGS    (1u << 11) /* exec: the arguments */
-#define KNELL_CAN_COMM    (1u << 12) /* the name at every moment */
-#define KNELL_CAN_USAGE   (1u << 13) /* what a process used */
-#define KNELL_CAN_CGROUP  (1u << 14)
-#define KNELL_CAN_OWNER   (1u << 15) /* uid and gid of every record */
+/*
+ * A flag of the op `watch`, beside KNELL_W_*: the engine waits for the pidfd anyway, so the exit
+ * need not wake it. Only what may be told late, not what may be left out; may be ignored.
+ */
+#define KNELL_WATCH_QUIET (1u << 31)
 
 /* A source's own state: each embeds this first in its struct. */
 struct knell_source {
@@ -47,6 +35,12 @@ struct knell_source_ops {
 	 * True for a source that `auto` must not take by itself ("none").
 	 */
 	bool explicit_only;
+
+	/*
+	 * True for a source that hears no death by itself ("pidfd"): then the exit records of
+	 * watched processes, as the engine learns them from their pidfds, are its records.
+	 */
+	bool deaths_by_pidfd;
 
 	/*
 	 * Does it work here? Returns 0, or -errno with the reason and the remedy filled in. Tries
@@ -79,7 +73,8 @@ struct knell_source_ops {
 	 * of its descendants, too, also of those that live already. The pidfd is the caller's, and
 	 * open until the verdict. Stored first, then checked: if it returns 0 the exit record will
 	 * come, also of a process that is a zombie by now. Fills in its identity as its records
-	 * will have it. -ESRCH: it is gone. -ENOTSUP, -ENOSPC, ... NULL: cannot.
+	 * will have it. -ESRCH: it is gone;
+	 * -EALREADY: its exit was told before. -ENOTSUP, -ENOSPC, ... NULL: cannot.
 	 */
 	int (*watch)(struct knell_source *source, int pidfd, uint32_t flags, uint64_t cookie,
 		     struct knell_task_id *ret_id);
@@ -101,7 +96,9 @@ struct knell_source_ops {
 extern const struct knell_source_ops *const knell_sources[];
 
 extern const struct knell_source_ops knell_source_bpf;
+extern const struct knell_source_ops knell_source_connector;
 extern const struct knell_source_ops knell_source_ptrace;
+extern const struct knell_source_ops knell_source_pidfd;
 extern const struct knell_source_ops knell_source_none;
 
 /*

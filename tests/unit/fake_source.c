@@ -11,6 +11,7 @@
 
 #include "engine.h"
 #include "fake_source.h"
+#include "pidfd.h"
 
 struct queued {
 	struct queued *next;
@@ -23,11 +24,13 @@ struct fake {
 	struct queued *first, **end;
 	int fd;
 	int error;
+	int watch_error;
 };
 
 unsigned int fake_count;
 
 static const struct knell_source_ops fake_ops;
+static struct knell_source_ops able_ops; /* of fake_open_able() */
 
 static struct fake *fake_of(const struct knell_engine *engine)
 {
@@ -126,6 +129,44 @@ static const struct knell_source_ops fake_ops = {
 int fake_open(struct knell_engine **ret_engine, const struct knell_options *options)
 {
 	return knell_open_source(ret_engine, &fake_ops, options);
+}
+
+struct knell_task_id fake_id(pid_t pid)
+{
+	return (struct knell_task_id){
+		.start = (uint64_t)pid * 1000, .tid = (uint32_t)pid, .tgid = (uint32_t)pid
+	};
+}
+
+static int fake_watch(struct knell_source *source, int pidfd, uint32_t flags, uint64_t cookie,
+		      struct knell_task_id *ret_id)
+{
+	struct fake *fake = (struct fake *)source;
+
+	(void)flags;
+	(void)cookie;
+	if (fake->watch_error == 0)
+		*ret_id = fake_id(knell_pidfd_pid(pidfd));
+	return fake->watch_error;
+}
+
+int fake_open_able(struct knell_engine **ret_engine, const struct knell_options *options,
+		   uint32_t can)
+{
+	int r;
+
+	able_ops = fake_ops;
+	able_ops.watch = fake_watch;
+	able_ops.can = can;
+	r = knell_open_source(ret_engine, &able_ops, options);
+	if (r == 0)
+		(*ret_engine)->source->ops = &able_ops;
+	return r;
+}
+
+void fake_refuse(struct knell_engine *engine, int error)
+{
+	fake_of(engine)->watch_error = error;
 }
 
 void fake_push(struct knell_engine *engine, const struct knell_event *event)

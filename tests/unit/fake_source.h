@@ -13,6 +13,16 @@
 /* Opens an engine on a fake source; knell_close() closes both. */
 int fake_open(struct knell_engine **ret_engine, const struct knell_options *options);
 
+/* Opens one that can do this, too (KNELL_CAN_*): it watches by pidfd. */
+int fake_open_able(struct knell_engine **ret_engine, const struct knell_options *options,
+		   uint32_t can);
+
+/* What the op `watch` returns from now on: 0 or -errno. */
+void fake_refuse(struct knell_engine *engine, int error);
+
+/* The identity that a watched process has in the records of a fake source. */
+struct knell_task_id fake_id(pid_t pid);
+
 /* Queues a copy of a record, of event->size bytes. */
 void fake_push(struct knell_engine *engine, const struct knell_event *event);
 

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * connector_watch.c - whom the connector source is asked to watch: a child that knell_fork() makes,
+ * a process that lives already, their descendants. And the reaping of children, which must not be
+ * faster than the messages. Owns the list of children that were waited for but not told yet.
+ *
+ * A child needs no holding: its messages are queued in the socket from its birth on, and nobody
+ * reads the socket before we have put the child into the table. A watched death must not depend on
+ * the socket: each watch has a pidfd, which wakes us at once, and tells when the message was lost.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "connector.h"
+#include "pidfd.h"
+
+/* A child whose exit is not heard so long after it was waited for is reported all the same. */
+#define REPORT_AFTER UINT64_C(3000000000)
+
+void cn_release_pidfd(struct cn_source *s, struct cn_process *p)
+{
+	if (p->pidfd < 0)
+		return;
+	epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, p->pidfd, NULL);
+	if (p->own_pidfd)
+		close(p->pidfd);
+	p->pidfd = -1;
+}
+
+static int hear_pidfd(struct cn_source *s, struct cn_process *p, int pidfd, bool own)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = p };
+
+	if (pidfd < 0)
+		return pidfd;
+	if (p->pidfd >= 0 || epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, pidfd, &event) < 0) {
+		int r = p->pidfd >= 0 ? 0 : -errno;
+
+		if (own)
+			close(pidfd);
+		return r;
+	}
+	p->pidfd = pidfd;
+	p->own_pidfd = own;
+	return 0;
+}
+
+/* Which of those we watch are dead; each tells it once. */
+void cn_hear_pidfds(struct cn_source *s)
+{
+	struct epoll_event events[64];
+	int n;
+
+	do {
+		n = epoll_wait(s->epoll_fd, events, 64, 0);
+		for (int i = 0; i < n; i++) {
+			struct cn_process *p = events[i].data.ptr;
+
+			if (!p)
+				continue; /* the socket or the timer */
+			epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, p->pidfd, NULL);
+			p->dying_since = cn_monotonic();
+			cds_list_del_init(&p->dying);
+			cds_list_add_tail(&p->dying, &s->dying);
+		}
+	} while (n == 64);
+}
+
+static void take_in_child(struct cn_source *s, struct cn_process *p, pid_t pid)
+{
+	struct cn_process *before = cn_find_process(s, (uint32_t)pid);
+	struct cn_task *task = cn_find(s, (uint32_t)pid);
+
+	if (before)
+		cn_bury(s, before, p);
+	else if (task)
+		cn_remove_thread(s, task);
+	cn_add_process(s, p, (uint32_t)pid);
+	p->leader.start = knell_now(); /* until its birth is heard */
+	p->parent = cn_identify(s, s->self);
+	p->leader.uid = getuid();
+	p->leader.gid = getgid();
+	cn_learn(s, &p->leader, CN_COMM | CN_UID | CN_GID);
+	cn_check_filter(s, p);
+	/* Without a pidfd (a host that reaps at once) the message alone has to do. */
+	hear_pidfd(s, p, knell_pidfd_open(pid), true);
+}
+
+pid_t cn_fork(struct knell_source *source)
+{
+	struct cn_source *s = (struct cn_source *)source;
+	struct cn_process *p = cn_make_process();
+	pid_t pid;
+	int r;
+
+	if (!p)
+		return knell_fail(-ENOMEM, "no memory for a process");
+	p->root = true;
+	p->subtree = true;
+	p->expected = true;
+	p->since = cn_monotonic();
+	prctl(PR_GET_NAME, p->leader.comm); /* the child has this thread's name */
+	pid = fork();
+	if (pid < 0) {
+		r = -errno;
+		free(p);
+		return knell_fail(r, "cannot fork: %s", strerror(-r));
+	}
+	if (pid > 0)
+		take_in_child(s, p, pid);
+	return pid;
+}
+
+static bool is_dead(int pidfd)
+{
+	struct pollfd poll_fd = { .fd = pidfd, .events = POLLIN };
+
+	return poll(&poll_fd, 1, 0) > 0;
+}
+
+/* A process that is not in the table yet. */
+static struct cn_process *take_in(struct cn_source *s, int pidfd, const struct knell_task_id *id)
+{
+	struct cn_process *p = cn_make_process(), *before = cn_find_process(s, id->tgid);
+	struct cn_task *task = cn_find(s, id->tgid);
+	struct cn_proc proc;
+
+	if (!p)
+		return NULL;
+	if (before)
+		cn_bury(s, before, p);
+	else if (task)
+		cn_remove_thread(s, task);
+	cn_add_process(s, p, id->tgid);
+	p->root = true;
+	p->told = true;
+	p->leader.start = id->start;
+	p->was_dead = is_dead(pidfd);
+	if (!p->was_dead && cn_proc_stat(id->tgid, &proc) && proc.start == id->start)
+		cn_refresh(s, p, &proc);
+	p->seen = cn_monotonic();
+	/*
+	 * Alive now: whatever exit is older is another one's. Dead: its exit may be still to be
+	 * read, but so may that of who had the number before, up to the end of this tick.
+	 */
+	p->since = cn_monotonic();
+	if (!p->was_dead && is_dead(pidfd)) {
+		p->was_dead = true;
+		p->leader.alive = true;
+		p->live = 1;
+	}
+	if (p->was_dead && id->start + cn_proc_tick() > s->boot_offset)
+		p->since = id->start + cn_proc_tick() - s->boot_offset;
+	return p;
+}
+
+static int set_watch(struct cn_source *s, struct cn_process *p, int pidfd, uint32_t flags,
+		     uint64_t cookie)
+{
+	int r = hear_pidfd(s, p, pidfd, false);
+
+	if (r < 0)
+		return knell_fail(r, "cannot wait for the process: %s", strerror(-r));
+	p->root = true;
+	p->subtree |= (flags & KNELL_W_SUBTREE) != 0;
+	if (cookie)
+		p->cookie = cookie;
+	cn_check_filter(s, p);
+	if (!(flags & KNELL_W_SUBTREE))
+		return 0;
+	r = s->proc_works ? cn_adopt_subtree(s) : -ENOENT;
+	return r < 0 ? knell_fail(r, "cannot look for the descendants in /proc: %s", strerror(-r))
+		     : 0;
+}
+
+int cn_watch(struct knell_source *source, int pidfd, uint32_t flags, uint64_t cookie,
+	     struct knell_task_id *ret_id)
+{
+	struct cn_source *s = (struct cn_source *)source;
+	pid_t pid = knell_pidfd_pid(pidfd);
+	struct knell_task_id id;
+	struct cn_process *p;
+	int r;
+
+	if (pid <= 0)
+		return -ESRCH;
+	id = knell_pidfd_identity(pidfd, pid);
+	if (knell_pidfd_reaped(pidfd))
+		return -ESRCH;
+	p = cn_find_process(s, (uint32_t)pid);
+	if (p && id.start && id.start > p->leader.start)
+		p = NULL; /* who had the number before */
+	if (p && p->ghost)
+		return -EALREADY; /* its death was told before this watch was set */
+	if (!p)
+		p = take_in(s, pidfd, &id);
+	if (!p)
+		return knell_fail(-ENOMEM, "no memory for a process");
+	r = set_watch(s, p, pidfd, flags, cookie);
+	if (r < 0)
+		return r;
+	ret_id->tid = ret_id->tgid = p->leader.tid;
+	ret_id->start = p->leader.start;
+	return 0;
+}
+
+static void keep_reaped(struct cn_source *s, struct cn_reaped *reaped, pid_t pid, int status)
+{
+	struct cn_process *p = cn_find_process(s, (uint32_t)pid);
+
+	reaped->pid = pid;
+	reaped->status = status;
+	reaped->time = cn_monotonic();
+	if ((WIFEXITED(status) || WIFSIGNALED(status)) && p && cn_wanted(s, p) && !p->reaped) {
+		reaped->process = p;
+		p->reaped = reaped;
+	}
+	cds_list_add_tail(&reaped->node, &s->reaped);
+}
+
+static int report_reaped(struct cn_source *s, knell_reap_fn fn, void *userdata)
+{
+	struct cn_reaped *reaped, *next;
+	uint64_t now = cn_monotonic();
+	int reported = 0;
+
+	cds_list_for_each_entry_safe (reaped, next, &s->reaped, node) {
+		if (reaped->process && now < reaped->time + REPORT_AFTER)
+			continue;
+		cds_list_del(&reaped->node);
+		if (reaped->process)
+			reaped->process->reaped = NULL;
+		reported++;
+		if (fn)
+			fn(reaped->pid, reaped->status, userdata);
+		free(reaped);
+	}
+	return reported;
+}
+
+/*
+ * A child can be waited for a moment before its exit is queued. It is reported only after that was
+ * told: whoever sees the report has heard everything of the child.
+ */
+int cn_reap(struct knell_source *source, knell_reap_fn fn, void *userdata)
+{
+	struct cn_source *s = (struct cn_source *)source;
+	struct cn_reaped *room;
+	bool none = false;
+	int reported;
+
+	/* Room first: a child that was waited for cannot be put back. */
+	while ((room = calloc(1, sizeof(*room)))) {
+		int status;
+		pid_t pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED | __WALL);
+
+		if (pid > 0)
+			keep_reaped(s, room, pid, status);
+		else
+			free(room);
+		none = pid < 0 && errno == ECHILD;
+		if (pid == 0 || none)
+			break;
+	}
+	reported = report_reaped(s, fn, userdata);
+	return reported || !none || !cds_list_empty(&s->reaped) ? reported : -ECHILD;
+}

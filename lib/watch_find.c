@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * watch_find.c - watches by name and by cgroup: finds the processes that live, and with
+ * KNELL_W_FUTURE picks those that are born later out of the source's stream. Owns what a watch
+ * looks for.
+ *
+ * A pid that /proc or a cgroup lists may belong to another process a moment later. So each is
+ * opened first, then looked at again, and then must not be dead: watch_add_pid().
+ */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fts.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <linux/magic.h>
+
+#include "pidfd.h"
+#include "watch.h"
+
+#define FIRST_CGROUPS 64u
+
+/* Is the cgroup with this id one of those? Ids are never used again. */
+struct cgroup {
+	uint64_t id; /* 0: an empty place */
+	bool inside;
+};
+
+struct finder {
+	char comm[KNELL_COMM_LEN]; /* by name; "": by cgroup */
+	char *directory;           /* of the cgroup */
+	char *path;                /* as /proc/PID/cgroup has it; "" for the root */
+	struct cgroup *cgroups;    /* those asked for so far: a hash table */
+	uint32_t cgroup_size;
+	uint32_t cgroup_count;
+};
+
+struct finder *finder_free(struct finder *f)
+{
+	if (!f)
+		return NULL;
+	free(f->directory);
+	free(f->path);
+	free(f->cgroups);
+	free(f);
+	return NULL;
+}
+
+/* ---- what a process is now ---- */
+
+static bool has_name(pid_t pid, const char *comm)
+{
+	char text[80]; /* the kernel's own threads have longer names */
+
+	if (knell_proc_read(pid, "comm", text, sizeof(text)) < 0 || !*text)
+		return false;
+	text[strlen(text) - 1] = '\0'; /* the newline; others are part of the name */
+	return strcmp(text, comm) == 0;
+}
+
+static bool is_below(const char *path, const char *top)
+{
+	size_t length = strlen(top);
+
+	return strncmp(path, top, length) == 0 &&
+	       (path[length] == '/' || path[length] == '\n' || path[length] == '\0');
+}
+
+static bool has_cgroup(pid_t pid, const char *top)
+{
+	char text[16384];
+	const char *line;
+
+	if (knell_proc_read(pid, "cgroup", text, sizeof(text)) < 0)
+		return false;
+	line = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
+	if (!line)
+		return false;
+	return is_below(strchr(line, ':') + 2, top);
+}
+
+static bool still_matches(struct knell_watch *w, pid_t pid)
+{
+	const struct finder *f = w->finder;
+
+	return *f->comm ? has_name(pid, f->comm) : has_cgroup(pid, f->path);
+}
+
+static int add_found(struct knell_watch *w, pid_t pid)
+{
+	/* Nobody hears their own death. */
+	if (pid <= 0 || pid == getpid() || !still_matches(w, pid))
+		return 0;
+	return watch_add_pid(w, pid, still_matches);
+}
+
+/* Nobody there: that is a verdict, unless somebody may still come. */
+static int end_find(struct knell_watch *w, struct knell_watch **ret, int r)
+{
+	if (r == 0 && w->options.flags & KNELL_W_FUTURE) {
+		cds_list_add_tail(&w->in_future, &w->watches->future);
+		w->watches->kinds |= KNELL_MASK(KNELL_CLONE) | KNELL_MASK(KNELL_EXEC);
+	} else if (r == 0 && cds_list_empty(&w->targets)) {
+		r = target_new_nobody(w, 0);
+	}
+	return knell_watch_end(w, ret, r);
+}
+
+/* ---- by name ---- */
+
+static int scan_processes(struct knell_watch *w)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	int r = 0;
+
+	if (!proc)
+		return knell_fail(-errno, "cannot read /proc: %s", strerror(errno));
+	while (r == 0 && (entry = readdir(proc)) != NULL) {
+		if (isdigit((unsigned char)entry->d_name[0]))
+			r = add_found(w, (pid_t)strtol(entry->d_name, NULL, 10));
+	}
+	closedir(proc);
+	return r;
+}
+
+int knell_watch_name(struct knell_engine *engine, struct knell_watch **ret_watch, const char *comm,
+		     const struct knell_watch_options *options)
+{
+	size_t length = comm ? strlen(comm) : 0;
+	struct knell_watch *w;
+	int r;
+
+	if (length == 0 || length >= KNELL_COMM_LEN)
+		return knell_fail(-EINVAL,
+				  "a process name has 1 to %d bytes; the kernel cuts longer ones",
+				  KNELL_COMM_LEN - 1);
+	r = knell_watch_begin(engine, &w, options, KNELL_W_SUBTREE | KNELL_W_FUTURE);
+	if (r < 0)
+		return r;
+	w->finder = calloc(1, sizeof(*w->finder));
+	if (!w->finder)
+		return knell_watch_end(w, NULL, knell_fail(-ENOMEM, "no memory for a watch"));
+	memcpy(w->finder->comm, comm, length);
+	return end_find(w, ret_watch, scan_processes(w));
+}
+
+/* ---- by cgroup ---- */
+
+/* The kernel writes spaces and the like in /proc/self/mountinfo as \040. */
+static void unescape(char *text)
+{
+	char *to = text;
+
+	for (const char *from = text; *from; from++) {
+		unsigned int c;
+
+		if (*from == '\\' && sscanf(from + 1, "%3o", &c) == 1) {
+			*to++ = (char)c;
+			from += 3;
+		} else {
+			*to++ = *from;
+		}
+	}
+	*to = '\0';
+}
+
+/* Where the cgroup v2 hierarchy is mounted, and which cgroup is to be seen there. */
+static int find_mount(char **ret_root, char **ret_point)
+{
+	FILE *file = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL, *root = NULL, *point = NULL;
+	size_t size = 0;
+
+	while (file && !point && getline(&line, &size, file) > 0) {
+		const char *type = strstr(line, " - ");
+
+		if (!type || strncmp(type, " - cgroup2 ", 11) != 0)
+			continue;
+		if (sscanf(line, "%*s %*s %*s %ms %ms", &root, &point) != 2) {
+			free(root);
+			root = point = NULL;
+		}
+	}
+	free(line);
+	if (file)
+		fclose(file);
+	if (!point)
+		return knell_fail(-ENOTSUP, "no cgroup v2 hierarchy is mounted here; mount one "
+					    "(mount -t cgroup2 none /sys/fs/cgroup)");
+	unescape(root);
+	unescape(point);
+	*ret_root = root;
+	*ret_point = point;
+	return 0;
+}
+
+static int resolve(struct finder *f, const char *path)
+{
+	char *root = NULL, *point = NULL, *end;
+	struct statfs fs;
+	const char *top;
+	int r = find_mount(&root, &point);
+
+	if (r < 0)
+		return r;
+	/* A container may see a part of the hierarchy only, under names from its real root. */
+	top = strcmp(root, "/") == 0 ? "" : root;
+	if (*top && is_below(path, top))
+		path += strlen(top);
+	if (asprintf(&f->directory, "%s%s", point, path) < 0)
+		f->directory = NULL;
+	if (asprintf(&f->path, "%s%s", top, path) < 0)
+		f->path = NULL;
+	free(root);
+	free(point);
+	if (!f->directory || !f->path)
+		return knell_fail(-ENOMEM, "no memory for a watch");
+	for (end = f->path + strlen(f->path); end > f->path && end[-1] == '/';)
+		*--end = '\0';
+	r = statfs(f->directory, &fs) < 0 ? -errno : 0;
+	if (r == 0 && (uint64_t)fs.f_type != CGROUP2_SUPER_MAGIC)
+		r = -ENOENT;
+	if (r < 0)
+		return knell_fail(r, "there is no cgroup %s (%s): %s", *path ? path : "/",
+				  f->directory, strerror(-r));
+	return 0;
+}
+
+/* Calls fn for the directory of the cgroup and of each below it, until it returns not 0. */
+static int walk(struct finder *f, int (*fn)(void *userdata, const FTSENT *entry), void *userdata)
+{
+	char *const paths[] = { f->directory, NULL };
+	FTS *fts = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, NULL);
+	FTSENT *entry;
+	int r = 0;
+
+	if (!fts)
+		return knell_fail(-errno, "cannot read %s: %s", f->directory, strerror(errno));
+	/* What vanishes meanwhile is not there: no error. */
+	while (r == 0 && (entry = fts_read(fts)) != NULL) {
+		if (entry->fts_info == FTS_D)
+			r = fn(userdata, entry);
+	}
+	fts_close(fts);
+	return r;
+}
+
+static int add_members(void *userdata, const FTSENT *entry)
+{
+	struct knell_watch *w = userdata;
+	char *path, *line = NULL;
+	size_t size = 0;
+	FILE *file;
+	int r = 0;
+
+	if (asprintf(&path, "%s/cgroup.procs", entry->fts_path) < 0)
+		return knell_fail(-ENOMEM, "no memory for a watch");
+	file = fopen(path, "re");
+	if (!file && (errno == EMFILE || errno == ENFILE || errno == EACCES))
+		r = knell_fail(-errno, "cannot read %s: %s", path, strerror(errno));
+	while (r == 0 && file && getline(&line, &size, file) > 0)
+		r = add_found(w, (pid_t)strtol(line, NULL, 10));
+	free(line);
+	free(path);
+	if (file)
+		fclose(file);
+	return r;
+}
+
+int knell_watch_cgroup(struct knell_engine *engine, struct knell_watch **ret_watch,
+		       const char *path, const struct knell_watch_options *options)
+{
+	struct knell_watch *w;
+	int r;
+
+	if (!path || *path != '/')
+		return knell_fail(-EINVAL, "a cgroup is named by its path from the root of the "
+					   "hierarchy, as in /proc/PID/cgroup");
+	r = knell_watch_begin(engine, &w, options, KNELL_W_SUBTREE | KNELL_W_FUTURE);
+	if (r < 0)
+		return r;
+	w->finder = calloc(1, sizeof(*w->finder));
+	r = w->finder ? resolve(w->finder, path) : knell_fail(-ENOMEM, "no memory for a watch");
+	if (r == 0)
+		r = walk(w->finder, add_members, w);
+	return end_find(w, ret_watch, r);
+}
+
+/* ---- those born later ---- */
+
+static struct cgroup *place_of(const struct finder *f, uint64_t id)
+{
+	uint32_t i = (uint32_t)((id * 0x9e3779b97f4a7c15u) >> 40);
+
+	for (;; i++) {
+		struct cgroup *place = &f->cgroups[i & (f->cgroup_size - 1)];
+
+		if (!place->id || place->id == id)
+			return place;
+	}
+}
+
+static bool grow_cgroups(struct finder *f)
+{
+	uint32_t size = f->cgroup_size;
+	struct cgroup *old = f->cgroups, *grown;
+
+	grown = calloc(size ? 2 * size : FIRST_CGROUPS, sizeof(*grown));
+	if (!grown)
+		return false;
+	f->cgroups = grown;
+	f->cgroup_size = size ? 2 * size : FIRST_CGROUPS;
+	for (uint32_t i = 0; i < size; i++) {
+		if (old[i].id)
+			*place_of(f, old[i].id) = old[i];
+	}
+	free(old);
+	return true;
+}
+
+static int remember(struct finder *f, uint64_t id, bool inside)
+{
+	struct cgroup *place;
+
+	if (2 * (f->cgroup_count + 1) > f->cgroup_size && !grow_cgroups(f))
+		return -ENOMEM;
+	place = place_of(f, id);
+	if (!place->id)
+		f->cgroup_count++;
+	*place = (struct cgroup){ .id = id, .inside = inside };
+	return 0;
+}
+
+static int remember_inside(void *userdata, const FTSENT *entry)
+{
+	return remember(userdata, entry->fts_statp->st_ino, true);
+}
+
+/* By id, which is the inode number of its directory. A new one may have been made below it. */
+static bool is_inside(struct finder *f, uint64_t id)
+{
+	if (!f->cgroup_size || !place_of(f, id)->id) {
+		walk(f, remember_inside, f);
+		if (!f->cgroup_size || !place_of(f, id)->id)
+			remember(f, id, false);
+	}
+	return f->cgroup_size && place_of(f, id)->inside;
+}
+
+static bool record_matches(struct finder *f, const struct knell_event *event)
+{
+	if (*f->comm)
+		return !(event->unknown & KNELL_U_COMM) &&
+		       strncmp(event->comm, f->comm, KNELL_COMM_LEN) == 0;
+	return !(event->unknown & KNELL_U_CGROUP) && event->cgroup && is_inside(f, event->cgroup);
+}
+
+static struct target *find_target(struct knell_watch *w, const struct knell_task_id *id)
+{
+	struct target *t;
+
+	cds_list_for_each_entry (t, watches_chain(w->watches, id->tgid), in_table) {
+		if (t->watch == w && target_is(t, id))
+			return t;
+	}
+	return NULL;
+}
+
+/*
+ * A pidfd for a process that a record told of, if it lives and has a number here: to know when it
+ * is dead, and that it is dead if its exit record gets lost. Else fd stays -1.
+ */
+void target_open_born(struct target *t)
+{
+	uint64_t tick = UINT64_C(1000000000) / (uint64_t)sysconf(_SC_CLK_TCK);
+	struct knell_task_id id;
+	int fd = t->pid > 0 ? knell_pidfd_open(t->pid) : -1;
+
+	if (fd == -ESRCH)
+		t->dead = t->released = true;
+	if (fd < 0)
+		return;
+	id = knell_pidfd_identity(fd, t->pid);
+	/* Where the source stamps births itself, its stamp is a little later. */
+	if (!id.start || id.start > t->id.start || t->id.start - id.start > tick * 100) {
+		close(fd);
+		return;
+	}
+	t->fd = fd;
+	if (target_arm(t, t->moment == KNELL_AT_FREE ? 0 : EPOLLIN) < 0) {
+		close(fd);
+		t->fd = -1;
+	}
+}
+
+static void add_born(struct knell_watch *w, const struct knell_event *event)
+{
+	struct knell_source *source = w->watches->engine->source;
+	struct target *t = target_new(w, TARGET_TASK, -1, (pid_t)event->task.tgid);
+	struct knell_task_id id;
+
+	if (!t) {
+		w->watches->engine->stats.watcher_errors++;
+		return;
+	}
+	t->heard = true;
+	t->inherited = *w->finder->comm && event->kind == KNELL_CLONE;
+	target_put_in_table(t, &event->task);
+	target_open_born(t);
+	if (t->fd >= 0 && w->options.flags & KNELL_W_SUBTREE)
+		source->ops->watch(source, t->fd, KNELL_W_SUBTREE, w->options.cookie, &id);
+	/* Reaped already: its exit is on its way, or was lost. */
+	if (t->dead)
+		target_wait(t);
+}
+
+/*
+ * Until a process runs a program of its own it has its parent's name: a shell's child is called as
+ * the shell. It is watched from birth, but if it gets another name at its first exec it was never
+ * one of those that were meant.
+ */
+void knell_watches_hear_birth(struct knell_watches *ws, const struct knell_event *event)
+{
+	struct knell_watch *w;
+
+	cds_list_for_each_entry (w, &ws->future, in_future) {
+		bool matches = record_matches(w->finder, event);
+		struct target *t = find_target(w, &event->task);
+
+		if (!t) {
+			if (matches)
+				add_born(w, event);
+			continue;
+		}
+		if (event->kind != KNELL_EXEC || !t->inherited)
+			continue;
+		t->inherited = false;
+		if (!matches) {
+			target_unlink(t);
+			target_free(t);
+		}
+	}
+}

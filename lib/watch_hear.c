@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * watch_hear.c - hears records of the source, pidfds and other descriptors, and tells verdicts. It
+ * owns nothing but the order of things:
+ *
+ *   A record of the source is heard while the source delivers it, without a look at any descriptor.
+ *   A pidfd that is readable comes after a source that is dispatched once more: what the source
+ *   knows of that death was known to it before the pidfd was. Only then is the pidfd asked itself.
+ *
+ * A callback may cancel any watch. So every list that is walked while callbacks run is taken from
+ * its front, and a target leaves all lists before its callback is called.
+ */
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+
+#include "pidfd.h"
+#include "watch.h"
+
+#define BATCH  64
+#define ROUNDS 16 /* of so many descriptors, before the host gets its turn */
+
+/* What a pidfd can tell of a death, in addition to what is held. */
+static void fill_exit(struct target *t, bool known, int status)
+{
+	struct knell_event *e = &t->event;
+
+	if (!t->held) {
+		e->size = KNELL_EVENT_HEAD + sizeof(e->u.exit);
+		e->version = KNELL_EVENT_VERSION;
+		e->kind = KNELL_EXIT;
+		e->scope = KNELL_PROCESS;
+		e->flags = KNELL_F_ROOT;
+		e->unknown = KNELL_U_PARENT | KNELL_U_UID | KNELL_U_GID | KNELL_U_CGROUP |
+			     KNELL_U_COMM | KNELL_U_CPU | KNELL_U_STATUS | KNELL_U_TIMES |
+			     KNELL_U_RSS | KNELL_U_FAULTS | KNELL_U_CAUSE | KNELL_U_TERM;
+		e->time = knell_now();
+		e->task = t->id;
+		e->cookie = t->watch->options.cookie;
+	}
+	t->held = true;
+	if (!known)
+		return;
+	e->unknown &= ~KNELL_U_STATUS;
+	e->u.exit.status = status;
+	if (WIFSIGNALED(status))
+		e->u.exit.killer.signo = (uint8_t)WTERMSIG(status);
+	else
+		e->unknown &= ~KNELL_U_CAUSE; /* it exited: there is none */
+}
+
+/* A source that hears nothing by itself: its records are made here, one for each process. */
+static bool is_record(struct target *t)
+{
+	struct knell_watches *ws = t->watch->watches;
+	struct target *other;
+
+	if (!ws->engine->source->ops->deaths_by_pidfd || t->told)
+		return false;
+	cds_list_for_each_entry (other, watches_chain(ws, t->id.tgid), in_table) {
+		if (t->id.start && target_is(other, &t->id) && other->fd >= 0 &&
+		    knell_pidfd_same(other->fd, t->fd))
+			other->told = true;
+	}
+	return true;
+}
+
+/* The one place that calls back. Afterwards the target is gone, and perhaps its watch. */
+static void tell(struct target *t, enum knell_verdict_kind kind, const struct knell_event *event)
+{
+	struct knell_watch *w = t->watch;
+	const struct knell_verdict verdict = {
+		.kind = kind,
+		.pid = t->pid,
+		.cookie = w->options.cookie,
+		.event = event,
+	};
+
+	target_unlink(t);
+	w->calls++;
+	if (t->held && is_record(t))
+		knell_engine_tell_watchers(w->watches->engine, &t->event);
+	if (!w->cancelled)
+		w->options.fn(w, &verdict, w->options.userdata);
+	w->calls--;
+	target_free(t);
+	watch_settle(w);
+}
+
+/* Until its deadline it may still be reaped, or freed. */
+void target_wait(struct target *t)
+{
+	if (t->released)
+		target_disarm(t); /* it would be ready for ever */
+	else if (t->armed)
+		target_arm(t, 0); /* for EPOLLHUP */
+	t->deadline = knell_now() + WATCH_GRACE_MS * UINT64_C(1000000);
+	target_queue(t, &t->watch->watches->grace);
+}
+
+/* It is dead. Tells with what status, if that can be known or if there is nothing to wait for. */
+static void conclude(struct target *t, bool final)
+{
+	int status = t->status;
+	bool known = t->has_status;
+
+	if (t->held && !(t->event.unknown & KNELL_U_STATUS)) {
+		tell(t, KNELL_EXITED, &t->event);
+		return;
+	}
+	if (!known && t->fd >= 0)
+		known = knell_pidfd_status(t->fd, &status) == 0;
+	if (!known && !final && !t->released && knell_pidfd_tells_late()) {
+		target_wait(t);
+		return;
+	}
+	fill_exit(t, known, status);
+	tell(t, known ? KNELL_EXITED : KNELL_GONE, known ? &t->event : NULL);
+}
+
+/* ---- records ---- */
+
+/* Those that wait for this task, moved to a list of their own. */
+static void find_targets(struct knell_watches *ws, const struct knell_task_id *id,
+			 struct cds_list_head *found)
+{
+	struct cds_list_head *chain = watches_chain(ws, id->tgid);
+	struct target *t;
+
+	cds_list_for_each_entry (t, chain, in_table) {
+		if (target_is(t, id))
+			target_queue(t, found);
+	}
+}
+
+/* To know when it is dead. Without a pidfd it was born while we listened; see watch_find.c. */
+static bool can_wait(struct target *t)
+{
+	if (t->fd < 0)
+		target_open_born(t);
+	return t->fd >= 0;
+}
+
+static void hear_exit(struct target *t, const struct knell_event *event)
+{
+	bool known = !(event->unknown & KNELL_U_STATUS);
+
+	t->told = true;
+	if (known && (t->moment == KNELL_AT_ANY || t->moment == KNELL_AT_EXIT)) {
+		tell(t, KNELL_EXITED, event);
+		return;
+	}
+	memcpy(&t->event, event, event->size < sizeof(t->event) ? event->size : sizeof(t->event));
+	t->held = true;
+	if (t->moment == KNELL_AT_FREE)
+		return;
+	if (t->dead)
+		conclude(t, true);
+	else if (!can_wait(t) && t->released)
+		conclude(t, true);
+	else if (t->fd < 0)
+		target_wait(t); /* no descriptor left: it is as good as dead by then */
+}
+
+static void hear_free(struct target *t, const struct knell_event *event)
+{
+	struct knell_exit *exit = &t->event.u.exit;
+	const uint32_t account = KNELL_U_TIMES | KNELL_U_RSS | KNELL_U_FAULTS;
+
+	if (event->flags & KNELL_F_GIVEN_UP) {
+		/* The source will not tell when: the pidfd does, if only when it is asked. */
+		if (can_wait(t))
+			target_wait(t);
+		else
+			conclude(t, true);
+		return;
+	}
+	if (t->held && !(event->unknown & account)) {
+		exit->usage = event->u.free.usage;
+		t->event.unknown &= ~account;
+		t->event.flags |= KNELL_F_USAGE_FINAL;
+	}
+	conclude(t, true);
+}
+
+void knell_watches_hear(struct knell_watches *ws, const struct knell_event *event)
+{
+	CDS_LIST_HEAD(found);
+	struct target *t;
+
+	if (event->scope != KNELL_PROCESS)
+		return;
+	if (event->kind != KNELL_EXIT && event->kind != KNELL_FREE) {
+		knell_watches_hear_birth(ws, event);
+		return;
+	}
+	find_targets(ws, &event->task, &found);
+	while ((t = target_take(&found)) != NULL) {
+		if (event->kind == KNELL_EXIT && !t->held)
+			hear_exit(t, event);
+		else if (event->kind == KNELL_FREE && t->moment == KNELL_AT_FREE)
+			hear_free(t, event);
+	}
+}
+
+/* A child of ours that is about to be waited for: afterwards an older kernel has forgotten it. */
+void knell_watches_before_reap(struct knell_watches *ws, pid_t pid)
+{
+	struct target *t;
+
+	cds_list_for_each_entry (t, watches_chain(ws, (uint32_t)pid), in_table) {
+		if (t->id.tgid != (uint32_t)pid || t->fd < 0 || t->has_status)
+			continue;
+		t->has_status = knell_pidfd_status(t->fd, &t->status) == 0;
+	}
+}
+
+/* ---- descriptors ---- */
+
+/* Notes what the kernel reports; calls nobody back. True: the source may know more of it. */
+static bool note_ready(struct target *t, uint32_t events, struct cds_list_head *ready)
+{
+	if (t->kind == TARGET_FD) {
+		/* A socket's error may be one of a packet, or news of its queue. */
+		if (events & (EPOLLHUP | EPOLLRDHUP) || (events & EPOLLERR && !t->socket))
+			target_queue(t, ready);
+		return false;
+	}
+	t->dead = true;
+	if (events & EPOLLHUP)
+		t->released = true;
+	target_queue(t, ready);
+	return t->heard && (!t->held || t->moment == KNELL_AT_FREE);
+}
+
+static void tell_ready(struct target *t)
+{
+	if (t->kind == TARGET_FD)
+		tell(t, KNELL_GONE, NULL);
+	else if (t->moment == KNELL_AT_FREE)
+		target_wait(t); /* released; its record is on its way */
+	else
+		conclude(t, false);
+}
+
+/* Returns whether there may be more. */
+static bool hear_descriptors(struct knell_watches *ws, int *ret_error)
+{
+	struct knell_source *source = ws->engine->source;
+	struct epoll_event events[BATCH];
+	CDS_LIST_HEAD(ready);
+	struct target *t;
+	bool ask = false;
+	int n, r;
+
+	n = epoll_wait(ws->engine->epoll_fd, events, BATCH, 0);
+	for (int i = 0; i < n; i++) {
+		if (events[i].data.ptr && events[i].data.ptr != ws)
+			ask |= note_ready(events[i].data.ptr, events[i].events, &ready);
+	}
+	if (ask) {
+		r = source->ops->dispatch(source);
+		if (r < 0)
+			*ret_error = r;
+	}
+	while ((t = target_take(&ready)) != NULL)
+		tell_ready(t);
+	return n == BATCH;
+}
+
+static void hear_deadlines(struct knell_watches *ws)
+{
+	uint64_t now;
+
+	if (cds_list_empty(&ws->grace))
+		return;
+	now = knell_now();
+	while (!cds_list_empty(&ws->grace)) {
+		struct target *t = cds_list_first_entry(&ws->grace, struct target, in_queue);
+
+		if (t->deadline > now)
+			return;
+		cds_list_del_init(&t->in_queue);
+		if (t->moment == KNELL_AT_FREE && t->fd >= 0 && !t->released &&
+		    !knell_pidfd_reaped(t->fd))
+			target_wait(t);
+		else
+			conclude(t, true);
+	}
+}
+
+static void tell_due(struct knell_watches *ws)
+{
+	CDS_LIST_HEAD(due);
+	struct target *t;
+
+	/* Those that a callback adds are for the next time. */
+	cds_list_splice(&ws->due, &due);
+	CDS_INIT_LIST_HEAD(&ws->due);
+	while ((t = target_take(&due)) != NULL)
+		tell(t, KNELL_ABSENT, NULL);
+}
+
+int knell_watches_dispatch(struct knell_watches *ws)
+{
+	uint64_t at = 0;
+	int r = 0;
+
+	tell_due(ws);
+	for (int round = 0; round < ROUNDS && ws->armed; round++) {
+		if (!hear_descriptors(ws, &r))
+			break;
+	}
+	hear_deadlines(ws);
+	if (!cds_list_empty(&ws->due))
+		at = 1;
+	else if (!cds_list_empty(&ws->grace))
+		at = cds_list_first_entry(&ws->grace, struct target, in_queue)->deadline;
+	watches_set_timer(ws, at);
+	return r;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * test_doctor.c - `knell doctor` as root and as nobody, and what `knell run` does for a user who
+ * may not use the source that he names. The suite's own source plays no part.
+ */
+#include <errno.h>
+#include <grp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <knell/knell.h>
+
+#include "support.h"
+
+const char test_suite_name[] = "doctor";
+
+#define NOBODY 65534
+
+static void become_nobody(void)
+{
+	if (setgroups(0, NULL) || setgid(NOBODY) || setuid(NOBODY))
+		_exit(197);
+}
+
+/* Also skips where nobody may not even reach the binary, e.g. in a home directory. */
+static void need_nobody(void)
+{
+	struct spawn how = { .out = "nobody.out", .prepare = become_nobody };
+
+	if (getuid())
+		test_skip("only root can become nobody");
+	chmod(".", 0777);
+	if (await_exit(spawn(&how, LIST(test_knell(), "--version"))) == W_EXITCODE(198, 0))
+		test_skip("nobody cannot execute %s", test_knell());
+}
+
+static void expect_table(const char *text)
+{
+	struct knell_probe probe;
+	unsigned int i, rows = 0;
+
+	for (i = 0; !knell_probe(i, &probe); i++, rows++)
+		ck_assert_msg(strstr(text, probe.name), "no row for %s:\n%s", probe.name, text);
+	ck_assert_uint_ge(rows, 2);
+	ck_assert_msg(strstr(text, "bpf") && strstr(text, "ptrace"), "%s", text);
+}
+
+START_TEST(as_ourselves)
+{
+	struct spawn how = { .out = "doctor.out" };
+
+	ck_assert_int_eq(await_exit(spawn(&how, LIST(test_knell(), "doctor"))), 0);
+	expect_table(read_file("doctor.out"));
+}
+END_TEST
+
+START_TEST(as_nobody)
+{
+	struct spawn how = { .out = "doctor.out", .prepare = become_nobody };
+
+	need_nobody();
+	ck_assert_int_eq(await_exit(spawn(&how, LIST(test_knell(), "doctor"))), 0);
+	expect_table(read_file("doctor.out"));
+}
+END_TEST
+
+/* Without any privilege there is still a real report. */
+START_TEST(run_as_nobody)
+{
+	struct run run = {
+		.source = "auto",
+		.command = LIST(test_program("storm"), "-n", "20"),
+		.how.prepare = become_nobody,
+	};
+
+	need_nobody();
+	run_knell(&run);
+	expect_exit(&run, 0);
+	expect_no_loss(&run.records);
+	expect_whole_lives(&run.records);
+	ck_assert_uint_eq(count_events(&run.records, "exit"), 21);
+}
+END_TEST
+
+START_TEST(bpf_refused_to_nobody)
+{
+	struct run run = {
+		.source = "bpf",
+		.command = LIST(test_program("openfds"), "ran"),
+		.how.prepare = become_nobody,
+		.json = "",
+	};
+
+	need_nobody();
+	run_knell(&run);
+	expect_exit(&run, 125);
+	ck_assert_msg(!file_exists("ran"), "the command was started");
+	ck_assert_msg(strstr(run.err, "bpf"), "no clear error:\n%s", run.err);
+}
+END_TEST
+
+START_TEST(bad_option)
+{
+	struct spawn how = { .out = "doctor.out", .err = "doctor.err" };
+	int status = await_exit(spawn(&how, LIST(test_knell(), "doctor", "--nonsense")));
+
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) != 0);
+	ck_assert(strstr(read_file("doctor.err"), "nonsense"));
+}
+END_TEST
+
+void add_tests(Suite *suite)
+{
+	TCase *tcase = test_case(suite, "doctor", 30);
+
+	tcase_add_test(tcase, as_ourselves);
+	tcase_add_test(tcase, as_nobody);
+	tcase_add_test(tcase, run_as_nobody);
+	tcase_add_test(tcase, bpf_refused_to_nobody);
+	tcase_add_test(tcase, bad_option);
+}
