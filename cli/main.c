@@ -21,6 +21,8 @@ static const struct {
 	const char *help;
 } commands[] = {
 	{ "run", cmd_run, "run a command, hear all its descendants, report" },
+	{ "watch", cmd_watch, "wait for the death of any process: when, how, by whom" },
+	{ "trace", cmd_trace, "tell live what happens to the processes of this system" },
 	{ "doctor", cmd_doctor, "tell which sources of events work here, and why others do not" },
 };
 

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * cgroup.c - finds a version 2 cgroup by its name: see cgroup.h. Where version 1 is mounted too the
+ * second version is somewhere below /sys/fs/cgroup, so the mount table is asked.
+ */
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cgroup.h"
+#include "cli.h"
+
+/* "36 35 98:0 /root /mnt options - cgroup2 ...": the fifth field, if the type is ours. */
+static bool mount_of_line(char *line, char *mount, size_t size)
+{
+	char *type = strstr(line, " - cgroup2 "), *field = line, *end;
+	size_t used = 0;
+
+	if (!type)
+		return false;
+	for (int i = 0; i < 4; i++) {
+		field = strchr(field, ' ');
+		if (!field)
+			return false;
+		field++;
+	}
+	end = field + strcspn(field, " ");
+	/* A blank, a tab, a newline and a backslash are written as \ooo. */
+	for (char *p = field; p < end && used < size - 1; p++) {
+		unsigned int byte;
+
+		if (*p == '\\' && sscanf(p, "\\%3o", &byte) == 1) {
+			mount[used++] = (char)byte;
+			p += 3;
+		} else {
+			mount[used++] = *p;
+		}
+	}
+	mount[used] = '\0';
+	return true;
+}
+
+static int find_mount(char *mount, size_t size)
+{
+	FILE *file = fopen("/proc/self/mountinfo", "re");
+	char line[2 * PATH_MAX];
+	bool found = false;
+
+	if (!file) {
+		int error = -errno;
+
+		complain("cannot read /proc/self/mountinfo: %s", strerror(errno));
+		return error;
+	}
+	while (!found && fgets(line, sizeof(line), file))
+		found = mount_of_line(line, mount, size);
+	fclose(file);
+	if (found)
+		return 0;
+	complain("no version 2 cgroup file system is mounted here; mount -t cgroup2 none DIR");
+	return -ENODEV;
+}
+
+int cgroup_find(struct cgroup *ret, const char *name)
+{
+	char mount[PATH_MAX];
+	size_t length;
+	struct stat st;
+	int r = find_mount(mount, sizeof(mount));
+
+	if (r < 0)
+		return r;
+	length = strlen(mount);
+	if (strncmp(name, mount, length) == 0 && (name[length] == '/' || !name[length]))
+		name += length;
+	r = snprintf(ret->dir, sizeof(ret->dir), "%s%s", mount, name);
+	if (r < 0 || (size_t)r >= sizeof(ret->dir)) {
+		complain("the name of cgroup '%s' is too long", name);
+		return -ENAMETOOLONG;
+	}
+	for (size_t end = (size_t)r; end > length && ret->dir[end - 1] == '/'; end--)
+		ret->dir[end - 1] = '\0';
+	ret->path = ret->dir[length] ? ret->dir + length : "/";
+	if (stat(ret->dir, &st) == 0 && S_ISDIR(st.st_mode)) {
+		ret->id = st.st_ino;
+		return 0;
+	}
+	complain("there is no cgroup '%s': '%s' is no directory", ret->path, ret->dir);
+	return -ENOENT;
+}

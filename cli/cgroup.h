@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * cgroup.h - finds a version 2 cgroup that somebody named on the command line.
+ */
+#ifndef KNELL_CLI_CGROUP_H
+#define KNELL_CLI_CGROUP_H
+
+#include <limits.h>
+#include <stdint.h>
+
+struct cgroup {
+	char dir[PATH_MAX]; /* its directory */
+	const char *path;   /* in it: the part below the mount, as in /proc/PID/cgroup */
+	uint64_t id;
+};
+
+/*
+ * `name`: as in /proc/PID/cgroup, or with the mount point before it. 0, -ENOENT: there is none, or
+ * another -errno; all but 0 after a complaint.
+ */
+int cgroup_find(struct cgroup *ret, const char *name);
+
+#endif
