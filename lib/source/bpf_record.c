@@ -111,7 +111,7 @@ static void fill_cause(struct knell_event *event, const struct knell_slot *slot)
 	if (slot->cause)
 		exit->killer.reason = (uint8_t)slot->cause;
 	else if (!killer)
-		exit->killer.reason = KNELL_R_KERNEL;
+		event->unknown |= KNELL_U_CAUSE; /* the kernel passed over its tracepoint */
 	exit->reason = exit->killer.reason;
 }
 

@@ -40,6 +40,26 @@ static const struct record *die(struct run *run, const char *mode, const char *a
 	return find_death(run);
 }
 
+/*
+ * For signals that a timer interrupt raises. On Linux 6.18 the kernel passed over its own
+ * tracepoint for about one such signal in 200 (counted: the program was not called, and no miss was
+ * booked), so the reason may be unknown; it must never be wrong, and unknown four times in a row is
+ * a fault.
+ */
+static const struct record *die_by_timer(struct run *run, const char *mode, const char *arg)
+{
+	const struct record *record = NULL;
+
+	for (int try = 0; try < 4; try++) {
+		memset(run, 0, sizeof(*run));
+		unlink("truth");
+		record = die(run, mode, arg);
+		if (record->reason[0])
+			break;
+	}
+	return record;
+}
+
 /* Starts `deaths` and returns the pid of the one that waits for its death. */
 static pid_t start_victim(struct run *run, const char *mode)
 {
@@ -189,6 +209,15 @@ static void expect_death(const char *mode, int signo, const char *reason)
 	expect_reason(record, reason);
 }
 
+static void expect_timer_death(const char *mode, int signo, const char *reason)
+{
+	struct run run = { 0 };
+	const struct record *record = die_by_timer(&run, mode, "0");
+
+	ck_assert_msg(record->signal == signo, "signal %d: %s", signo, record->text);
+	expect_reason(record, reason);
+}
+
 START_TEST(segmentation_fault)
 {
 	expect_death("segv", SIGSEGV, "fault");
@@ -197,14 +226,14 @@ END_TEST
 
 START_TEST(interval_timer)
 {
-	expect_death("alarm", SIGALRM, "timer");
+	expect_timer_death("alarm", SIGALRM, "timer");
 }
 END_TEST
 
 START_TEST(posix_timer)
 {
 	struct run run = { 0 };
-	const struct record *record = die(&run, "posix-timer", "0");
+	const struct record *record = die_by_timer(&run, "posix-timer", "0");
 
 	ck_assert_int_eq(record->signal, SIGTERM);
 	expect_reason(record, "timer");
@@ -233,13 +262,13 @@ END_TEST
 
 START_TEST(cpu_time_limit)
 {
-	expect_death("xcpu", SIGXCPU, "rlimit");
+	expect_timer_death("xcpu", SIGXCPU, "rlimit");
 }
 END_TEST
 
 START_TEST(cpu_time_hard_limit)
 {
-	expect_death("xcpu-hard", SIGKILL, "rlimit");
+	expect_timer_death("xcpu-hard", SIGKILL, "rlimit");
 }
 END_TEST
 
