@@ -800,8 +800,7 @@ int BPF_PROG(freed, struct task_struct *task)
 	better_peak(slot, &slot->freed.usage,
 		    slot->usage.maxrss == KNELL_RSS_UNKNOWN ? 0 : slot->usage.maxrss);
 	slot->flags |= SLOT_FREE_USAGE;
-	__sync_val_compare_and_swap(place, entry, 0);
-	tell(index, SLOT_FREED);
+	tell(index, SLOT_FREED); /* the reaper clears the entry when it gives the slot back */
 	slot_leave(slot);
 	return 0;
 }

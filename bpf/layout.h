@@ -6,8 +6,8 @@
  *
  * Interest table: an array indexed by the kernel's tgid. An entry is 0 for a process that nobody
  * watches, else (watch << 32 | slot): slot 0 says that there was no slot left for it. The entry of
- * a process with a slot stays until the kernel frees the task; whether it speaks of the task at
- * hand or of an earlier one with the same number is told by the slot's start time.
+ * a process with a slot stays until the slot is given back; whether it speaks of the task at hand or
+ * of an earlier one with the same number is told by the slot's start time.
  *
  * Who may touch a slot:
  *   SLOT_FREE     it is on a free list, or just taken from one: its taker's alone

@@ -165,7 +165,10 @@ static int open_engine(struct run *run)
 			 r == -ENOTSUP ? "; --source=none runs the command unheard" : "");
 		return r;
 	}
-	if (strcmp(knell_source(run->engine), "ptrace") == 0 && !run->options.quiet)
+	if (strcmp(knell_source(run->engine), "ptrace") != 0)
+		return 0;
+	run_ignore_children(run);
+	if (!run->options.quiet)
 		complain("hearing by ptrace: set-user-id programs gain no privileges, and "
 			 "debuggers, "
 			 "strace and LeakSanitizer do not work in the command; see knell-run(1)");

@@ -80,6 +80,7 @@ struct run {
 
 /* run_child.c */
 int run_take_signals(struct run *run);
+void run_ignore_children(struct run *run);
 void run_restore_signals(const struct run *run);
 int run_start(struct run *run);
 

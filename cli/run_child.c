@@ -53,6 +53,19 @@ int run_take_signals(struct run *run)
 	return run->signal_fd < 0 ? -errno : 0;
 }
 
+/*
+ * Under ptrace each stop of each task sends SIGCHLD, and the source waits for our children itself:
+ * its descriptor says when there is something to reap.
+ */
+void run_ignore_children(struct run *run)
+{
+	sigset_t taken;
+
+	taken_signals(&taken);
+	sigdelset(&taken, SIGCHLD);
+	signalfd(run->signal_fd, &taken, 0);
+}
+
 void run_restore_signals(const struct run *run)
 {
 	sigaction(SIGCHLD, &run->signals.child, NULL);

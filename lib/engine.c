@@ -22,16 +22,11 @@
 #define MAX_RING_SIZE    (1u << 30)
 #define DEFAULT_BATCH_MS 10u
 #define MAX_BATCH_MS     1000u
-#define ALL_FLAGS                                                                                  \
-	(KNELL_O_THREADS | KNELL_O_ARGS | KNELL_O_FREE | KNELL_O_IDS | KNELL_O_STREAM)
+#define ALL_FLAGS        (KNELL_O_THREADS | KNELL_O_ARGS | KNELL_O_FREE | KNELL_O_IDS | KNELL_O_STREAM)
 
 const struct knell_source_ops *const knell_sources[] = {
-	&knell_source_bpf,
-	&knell_source_ptrace,
-	&knell_source_connector,
-	&knell_source_pidfd,
-	&knell_source_none,
-	NULL,
+	&knell_source_bpf,   &knell_source_ptrace, &knell_source_connector,
+	&knell_source_pidfd, &knell_source_none,   NULL,
 };
 
 /* A caller built against a newer header may set fields that this library does not know. */
@@ -103,13 +98,28 @@ static int open_epoll(struct knell_engine *engine)
 	return 0;
 }
 
+/*
+ * What a source cannot do at all is no use to who asks for it. What it merely cannot tell (ids,
+ * arguments) is missing in its records, and does not keep `auto` from it: so a subtree that we
+ * start goes to ptrace before the connector, which needs less but knows less, and a stream never.
+ */
+static bool can_do(const struct knell_source_ops *ops, const struct knell_options *o)
+{
+	return !(o->flags & KNELL_O_STREAM) || ops->can & KNELL_CAN_STREAM;
+}
+
 /* `o` is complete. */
 static int open_with(struct knell_engine **ret_engine, const struct knell_source_ops *ops,
 		     const struct knell_options *o)
 {
-	struct knell_engine *engine = calloc(1, sizeof(*engine));
+	struct knell_engine *engine;
 	int r;
 
+	if (!can_do(ops, o))
+		return knell_fail(-ENOTSUP,
+				  "%s does not hear the whole system; bpf and connector do",
+				  ops->name);
+	engine = calloc(1, sizeof(*engine));
 	if (!engine)
 		return knell_fail(-ENOMEM, "no memory for an engine");
 	engine->epoll_fd = -1;
@@ -133,16 +143,6 @@ static int open_with(struct knell_engine **ret_engine, const struct knell_source
 	}
 	*ret_engine = engine;
 	return 0;
-}
-
-/*
- * What a source cannot do at all is no use to who asks for it. What it merely cannot tell (ids,
- * arguments) is missing in its records, and does not keep `auto` from it: so a subtree that we
- * start goes to ptrace before the connector, which needs less but knows less, and a stream never.
- */
-static bool can_do(const struct knell_source_ops *ops, const struct knell_options *o)
-{
-	return !(o->flags & KNELL_O_STREAM) || ops->can & KNELL_CAN_STREAM;
 }
 
 static int open_best(struct knell_engine **ret_engine, const struct knell_options *o)

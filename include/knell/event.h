@@ -51,6 +51,7 @@ enum knell_scope {
 #define KNELL_F_START_STAMP (1u << 4) /* task.start: when the source heard of the birth */
 #define KNELL_F_USAGE_FINAL (1u << 5) /* exit: the usage is the kernel's final account */
 #define KNELL_F_GIVEN_UP    (1u << 6) /* free: not heard; its slot was needed for another task */
+#define KNELL_F_AT_LEAST    (1u << 7) /* gap: at least so many; the source cannot count them */
 
 /* knell_event.unknown: the source does not know the field. */
 #define KNELL_U_PARENT (1u << 0)

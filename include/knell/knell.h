@@ -147,14 +147,15 @@ enum knell_verdict_kind {
 
 struct knell_verdict {
 	enum knell_verdict_kind kind;
-	pid_t pid;                       /* as it was asked for; 0: absent by name or cgroup */
+	pid_t pid;                       /* 0: by fd, absent by name or cgroup, or it has none */
 	uint64_t cookie;                 /* of the watch */
 	const struct knell_event *event; /* exited: the exit record; else NULL. Valid in the call */
 };
 
 /*
- * Called once for each watched task, from knell_dispatch(). It may cancel this or any other watch,
- * and set new ones; it must not call knell_close() or knell_dispatch() on its own engine.
+ * Called once for each watched task, from knell_dispatch(), after the watchers have had the record.
+ * It may cancel this or any other watch, and set new ones; it must not call knell_close() or
+ * knell_dispatch() on its own engine.
  */
 typedef void (*knell_verdict_fn)(struct knell_watch *watch, const struct knell_verdict *verdict,
 				 void *userdata);
@@ -186,19 +187,29 @@ struct knell_watch_options {
  * Sets a watch. Each watched task gets exactly one verdict, also if it is dying or dead when the
  * watch is set, and never that of another task that uses its pid later. The verdict comes from
  * knell_dispatch(), never from inside these calls. ret_watch may be NULL: then the watch is
- * forgotten after its (last) verdict.
+ * forgotten after its (last) verdict; else it is yours until knell_watch_cancel() or knell_close().
+ *
+ * A watch uses a descriptor for each task until its verdict. Where the source does not tell a
+ * death, the pidfd does, when the process is dead, in a record that knows task, time and status
+ * only. It has the status of this process's own children (before Linux 6.15 only until somebody
+ * waits for them: knell_reap() looks first), and from 6.15 that of everybody who is reaped within
+ * 100 ms. Else the verdict is gone.
  *
  * -EINVAL: no function, an unknown flag, a pid below 1, a pidfd that is none. -ENOTSUP: this source
- * cannot do it (subtree, moment, future): knell_last_error() says which can. -EPERM. -ENOSPC: the
- * reserve is used up. -EMFILE, -ENOMEM.
+ * cannot do it (subtree, moment, future): knell_last_error() says which can. -ENOENT: no such
+ * cgroup. -EPERM. -ENOSPC: the reserve is used up. -EMFILE, -ENOMEM. After an error nobody is
+ * watched, not even some of many.
  *
  * By pidfd (the caller keeps it) or pid: one process. A pid that does not exist: verdict absent; a
  * thread's tid that is no process: -EINVAL.
  * By name (comm, at most 15 bytes) or cgroup (an absolute path below the cgroup v2 mount, as in
- * /proc/PID/cgroup): each process that has it now, and with KNELL_W_FUTURE each that gets it; none
- * now and no future: one verdict absent.
+ * /proc/PID/cgroup; the cgroups below it count, too): each process that has it now, but neither
+ * zombies nor the caller, and with KNELL_W_FUTURE each that gets it, as birth and exec records tell
+ * it; one that has the name only from its parent is let go if it gets another one at exec. None now
+ * and no future: one verdict absent.
  * By fd: any descriptor whose hang-up or end means the death that you wait for, as a connected
- * Unix socket to a peer: verdict gone. The caller keeps it open until the verdict or the cancel.
+ * Unix socket to a peer, or a pipe: verdict gone. Nothing is read from it. Not a datagram socket.
+ * At KNELL_AT_ANY only. The caller keeps it open until the verdict or the cancel.
  */
 int knell_watch_pidfd(struct knell_engine *engine, struct knell_watch **ret_watch, int pidfd,
 		      const struct knell_watch_options *options);

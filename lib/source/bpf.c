@@ -50,7 +50,8 @@ static int open_fds(struct bpf_source *s)
 	s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (s->epoll_fd < 0 || s->timer_fd < 0 ||
 	    epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->timer_fd, &event) < 0 ||
-	    epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->bell.fd, &event) < 0)
+	    epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->bell.fd, &event) < 0 ||
+	    (s->ids && epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, ids_fd(s->ids), &event) < 0))
 		return knell_fail(-errno, "cannot make the reaper's descriptors: %s",
 				  strerror(errno));
 	return 0;
@@ -196,6 +197,7 @@ static void bpf_close(struct knell_source *source)
 		close(s->epoll_fd);
 	if (s->timer_fd >= 0)
 		close(s->timer_fd);
+	ids_close(s->ids);
 	bpf_source_unload(s);
 	free(s);
 }
@@ -215,6 +217,9 @@ static int bpf_open(struct knell_source **ret_source, struct knell_engine *engin
 	s->epoll_fd = -1;
 	s->timer_fd = -1;
 	r = bpf_source_load(s);
+	/* Where neither way is open ids are not heard. */
+	if (r == 0 && options->flags & KNELL_O_IDS && !s->hears_ids)
+		ids_open(&s->ids, 0);
 	if (r == 0)
 		r = open_fds(s);
 	if (r < 0) {

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "../../bpf/layout.h"
+#include "ids.h"
 #include "ring.h"
 #include "source.h"
 
@@ -53,6 +54,7 @@ struct bpf_source {
 	uint64_t lost_births_seen[WATCHES];
 	uint64_t lost_deaths_seen[WATCHES];
 	uint64_t *cookie;   /* of each slot: of the watch that its events belong to */
+	struct ids *ids;    /* where the kernel refuses trampolines: changes of ids; else NULL */
 	bool hears_ids;     /* the kernel allows trampolines: ids come from commit_creds() */
 	bool reconcile_due; /* a stream has lost something: tell who is alive when it is quiet */
 	uint64_t missed_seen;
@@ -103,6 +105,7 @@ void bpf_tell_missed(struct bpf_source *s);
 void deliver_birth(struct bpf_source *s, uint32_t index, uint32_t flags);
 void deliver_exit(struct bpf_source *s, uint32_t index, bool freed);
 void deliver_free(struct bpf_source *s, uint32_t index, uint32_t flags);
-void deliver_gap(struct bpf_source *s, uint32_t ring, const struct knell_gap *gap);
+void deliver_gap(struct bpf_source *s, uint32_t ring, const struct knell_gap *gap, uint32_t flags);
+void deliver_ids(struct bpf_source *s, uint32_t index, const struct ids_change *change);
 
 #endif

@@ -5,7 +5,8 @@
  *
  *   1. Take all dead lists.
  *   2. Read each ring up to where the kernel has written by now: births, execs, thread records.
- *   3. Tell the deaths taken in 1.
+ *   3. Where ids come from elsewhere, tell what has changed by now.
+ *   4. Tell the deaths taken in 1.
  *
  * Whatever a process did before it died was written before its slot was queued, so step 2 has told
  * it. A birth is told after its creator's, wherever that one waits: the slot knows its creator.
@@ -196,7 +197,7 @@ static void tell_lost_of_ring(struct bpf_source *s, uint32_t home)
 	if (!gap.others)
 		return;
 	s->reconcile_due = true;
-	deliver_gap(s, home, &gap);
+	deliver_gap(s, home, &gap, 0);
 }
 
 static void tell_lost_of_watch(struct bpf_source *s, uint32_t watch)
@@ -215,7 +216,7 @@ static void tell_lost_of_watch(struct bpf_source *s, uint32_t watch)
 	if (!gap.births && !gap.deaths)
 		return;
 	s->reconcile_due = true;
-	deliver_gap(s, 0, &gap);
+	deliver_gap(s, 0, &gap, 0);
 }
 
 static void tell_lost_of_reserve(struct bpf_source *s)
@@ -259,6 +260,34 @@ static void sweep(struct bpf_source *s)
 	}
 }
 
+static void tell_ids(const struct ids_change *change, void *userdata)
+{
+	struct bpf_source *s = userdata;
+	uint32_t index;
+
+	if (change->tgid >= s->interest_count)
+		return;
+	index = KNELL_INTEREST_SLOT(__atomic_load_n(&s->interest[change->tgid], __ATOMIC_ACQUIRE));
+	if (!index || index >= s->slot_count)
+		return;
+	/* A change that is older than the birth is that of an earlier process with this number. */
+	if (s->told[index] & TOLD_EXIT || change->time < s->slots[index].birth.time)
+		return;
+	if (change->tid != change->tgid && !(s->options.flags & KNELL_O_THREADS))
+		return;
+	tell_birth(s, index);
+	deliver_ids(s, index, change);
+}
+
+/* After the dead lists were taken and before any death is told: see ids.h. */
+static void drain_ids(struct bpf_source *s)
+{
+	const struct knell_gap gap = { .cause = KNELL_GAP_RING, .others = 1 };
+
+	if (s->ids && ids_drain(s->ids, tell_ids, s) == -ENOBUFS)
+		deliver_gap(s, 0, &gap, KNELL_F_AT_LEAST);
+}
+
 void bpf_reap_round(struct bpf_source *s)
 {
 	s->batch_count = 0;
@@ -268,6 +297,7 @@ void bpf_reap_round(struct bpf_source *s)
 		read_ring(s, home);
 		tell_lost_of_ring(s, home);
 	}
+	drain_ids(s);
 	sweep(s);
 	/* Stamps order deaths for people: a parent that waited comes after its child. */
 	qsort_r(s->batch, s->batch_count, sizeof(*s->batch), by_time, s->slots);
@@ -308,7 +338,7 @@ void bpf_tell_missed(struct bpf_source *s)
 
 	s->missed_seen = missed;
 	if (gap.others)
-		deliver_gap(s, 0, &gap);
+		deliver_gap(s, 0, &gap, 0);
 }
 
 static bool lost_any(const struct bpf_source *s)

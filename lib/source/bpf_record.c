@@ -160,17 +160,44 @@ void deliver_free(struct bpf_source *s, uint32_t index, uint32_t flags)
 	knell_engine_deliver(s->base.engine, &event);
 }
 
-void deliver_gap(struct bpf_source *s, uint32_t ring, const struct knell_gap *gap)
+void deliver_gap(struct bpf_source *s, uint32_t ring, const struct knell_gap *gap, uint32_t flags)
 {
 	struct knell_event event;
 
 	memset(&event, 0, sizeof(event));
 	event.size = KNELL_EVENT_HEAD + sizeof(event.u.gap);
 	event.kind = KNELL_GAP;
+	event.flags = flags;
 	event.ring = ring;
 	event.time = knell_now();
 	event.unknown = KNELL_U_PARENT | KNELL_U_UID | KNELL_U_GID | KNELL_U_CGROUP | KNELL_U_COMM |
 			KNELL_U_CPU;
 	event.u.gap = *gap;
+	knell_engine_deliver(s->base.engine, &event);
+}
+
+/* What the connector says of a process that we know: the new real and effective ids, no more. */
+void deliver_ids(struct bpf_source *s, uint32_t index, const struct ids_change *change)
+{
+	const struct knell_slot *slot = &s->slots[index];
+	struct knell_event event;
+
+	fill(s, &event, slot, &slot->birth, change->kind, sizeof(event.u.ids));
+	event.time = change->time;
+	event.cpu = change->cpu;
+	event.cgroup = 0;
+	event.unknown |= KNELL_U_CGROUP | KNELL_U_SAVED | KNELL_U_OLD |
+			 (change->kind == KNELL_UID ? KNELL_U_GID : KNELL_U_UID);
+	event.uid = change->kind == KNELL_UID ? change->effective : 0;
+	event.gid = change->kind == KNELL_GID ? change->effective : 0;
+	if (change->tid != change->tgid) {
+		event.scope = KNELL_THREAD;
+		event.task.tid = change->tid;
+		event.task.start = 0; /* when the thread was made is not said */
+		event.flags |= KNELL_F_START_STAMP;
+	}
+	memcpy(event.comm, slot->comm, sizeof(event.comm));
+	event.u.ids.real = change->real;
+	event.u.ids.effective = change->effective;
 	knell_engine_deliver(s->base.engine, &event);
 }

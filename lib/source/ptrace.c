@@ -6,8 +6,9 @@
  * it is in docs/ptrace.md.
  *
  * Ids and cgroups are unknown in every record; a start time is when the source heard of the birth
- * (but our own, and that of a parent outside of the subtree, are /proc's); names are those of exec:
- * a task that renames itself is not heard.
+ * (but our own, and that of a parent outside of the subtree, are /proc's). A task that renames
+ * itself is not heard; its name is asked for when it forks, and when it dies after a millisecond or
+ * more.
  */
 #include <errno.h>
 #include <signal.h>
@@ -359,6 +360,26 @@ static int reap_adopted(struct pt_source *source, knell_reap_fn fn, void *userda
 	return reported;
 }
 
+/*
+ * As wait(2) does, which forgets a stop when SIGCONT arrives: who is told of a stop may stop, too,
+ * and must not when it is over. When a terminal stops and continues all of us, it often is.
+ */
+static bool is_over(struct pt_source *source, const struct pt_item *item)
+{
+	struct pt_process *process;
+	struct pt_status status;
+	bool over;
+
+	if (!WIFSTOPPED(item->status))
+		return false;
+	pthread_mutex_lock(&source->lock);
+	process = knell_pt_find_process(&source->table, item->pid);
+	over = !process || !process->told_stop ||
+	       (knell_pt_proc_status(source, item->pid, &status) && status.continuing);
+	pthread_mutex_unlock(&source->lock);
+	return over;
+}
+
 /* In this order: what the last task left was queued, or counted, before it was counted out. */
 static bool nothing_left(struct pt_source *source)
 {
@@ -383,7 +404,7 @@ static int ptrace_reap(struct knell_source *base, knell_reap_fn fn, void *userda
 	while ((node = knell_queue_pop(&source->reaped))) {
 		struct pt_item *item = (struct pt_item *)node;
 
-		if (fn)
+		if (fn && !is_over(source, item))
 			fn(item->pid, item->status, userdata);
 		free(item);
 		reported++;

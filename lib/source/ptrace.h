@@ -141,7 +141,8 @@ struct pt_source {
 	struct pt_held *held; /* newcomers in their first stop, the oldest first */
 	size_t held_count;
 	size_t held_room;
-	bool unsure; /* an event may name a child that is dead already */
+	unsigned int root_looks; /* at a dead root that waits for those that die with it */
+	bool unsure;             /* an event may name a child that is dead already */
 	pid_t blind[PT_BLIND_MAX];
 	unsigned int blind_count;
 	struct pt_grave graves[PT_GRAVES];
@@ -236,6 +237,7 @@ struct pt_status {
 	pid_t ppid; /* the real parent's process */
 	pid_t tracer;
 	bool zombie;
+	bool continuing;  /* SIGCONT is on its way to it */
 	bool same_pid_ns; /* its numbers are ours */
 	pid_t inner_tgid; /* its number in its own pid namespace */
 };
@@ -243,6 +245,8 @@ bool knell_pt_proc_status(const struct pt_source *source, pid_t tid, struct pt_s
 bool knell_pt_proc_start(pid_t pid, uint64_t *ret_start);
 int knell_pt_proc_children(const struct pt_source *source, pid_t **ret_pids);
 bool knell_pt_proc_comm(pid_t pid, char ret_comm[KNELL_COMM_LEN]);
+void knell_pt_learn_name(const struct pt_source *source, struct pt_process *process, pid_t tid,
+			 char ret_comm[KNELL_COMM_LEN]);
 bool knell_pt_proc_same_user_ns(pid_t tid);
 void knell_pt_explain(int error, struct knell_probe *probe);
 

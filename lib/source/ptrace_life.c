@@ -32,6 +32,8 @@
 
 /* A parent that is only waiting for a CPU is heard sooner than this. */
 #define HOLD_NS 20000000u
+/* Who lived for less is not asked for its name when it dies. */
+#define NAME_LIFE_NS 1000000u
 
 static void set_self(const struct pt_source *source, struct knell_task_id *parent)
 {
@@ -91,6 +93,11 @@ void knell_pt_fill_parent(struct pt_source *source, const struct pt_process *pro
 			  struct knell_event *event)
 {
 	find_parent(source, process, &event->parent);
+	/* Killed in the middle of its fork the parent was not heard; that we adopted the child
+	 * since does not make us its parent at birth. */
+	if (event->kind == KNELL_CLONE && process->parent_kind == PT_PARENT_LOOKUP &&
+	    event->parent.tid == (__u32)source->self)
+		memset(&event->parent, 0, sizeof(event->parent));
 	if (event->parent.tid == 0)
 		event->unknown |= KNELL_U_PARENT;
 }
@@ -304,30 +311,6 @@ static bool is_tracee(pid_t tid)
 	       0;
 }
 
-/*
- * The name of a stopped task, which it may have changed. Without /proc it is that of the process at
- * its last exec.
- */
-static void learn_name(const struct pt_source *source, struct pt_process *process, pid_t tid,
-		       char ret_comm[KNELL_COMM_LEN])
-{
-	bool known = source->proc_works && knell_pt_proc_comm(tid, ret_comm);
-
-	if (!process)
-		return;
-	if (!known)
-		memcpy(ret_comm, process->comm, sizeof(process->comm));
-	else if (tid == process->leader.tid)
-		memcpy(process->comm, ret_comm, sizeof(process->comm));
-}
-
-static void learn_own_name(const struct pt_source *source, struct pt_process *process)
-{
-	char comm[KNELL_COMM_LEN];
-
-	learn_name(source, process, process->leader.tid, comm);
-}
-
 /* Reads all that the parent's stop has to say, before it is let go. False: the parent is dying. */
 static bool read_birth(struct pt_source *source, pid_t parent_tid, unsigned int event,
 		       struct birth *ret)
@@ -342,7 +325,7 @@ static bool read_birth(struct pt_source *source, pid_t parent_tid, unsigned int 
 	memset(ret, 0, sizeof(*ret));
 	ret->tid = (pid_t)child;
 	ret->forker = parent ? parent->process : NULL;
-	learn_name(source, ret->forker, parent_tid, ret->comm);
+	knell_pt_learn_name(source, ret->forker, parent_tid, ret->comm);
 	ret->flags_known = knell_pt_clone_flags(parent_tid, event, &ret->flags, &ret->exit_signal);
 	if (ret->flags_known) {
 		ret->is_thread = ret->flags & CLONE_THREAD;
@@ -401,7 +384,7 @@ static struct pt_task *resolve(struct pt_source *source, pid_t tid)
 		birth.is_thread = !is_leader(tid);
 	}
 	source->unsure = true;
-	learn_name(source, birth.forker, tid, birth.comm);
+	knell_pt_learn_name(source, birth.forker, tid, birth.comm);
 	birth.flags_known = knell_pt_clone_flags(tid, 0, &birth.flags, &birth.exit_signal);
 	task = add(source, &birth);
 	if (task)
@@ -561,10 +544,14 @@ static void process_died(struct pt_source *source, struct pt_process *process,
 {
 	struct knell_event *event;
 	struct pt_process *parent;
+	char comm[KNELL_COMM_LEN];
 	uint64_t maxrss;
 	bool ours;
 
-	learn_own_name(source, process);
+	/* It may have renamed itself. To ask costs as much as all the rest: not for the shortest.
+	 */
+	if (knell_now() - process->leader.start > NAME_LIFE_NS)
+		knell_pt_learn_name(source, process, process->leader.tid, comm);
 	event = knell_pt_begin(source, KNELL_EXIT, KNELL_PROCESS, &process->leader);
 	parent = knell_pt_find_process(&source->table, (pid_t)event->parent.tgid);
 	ours = event->parent.tgid == (__u32)source->self;

@@ -64,6 +64,13 @@ static unsigned int count_tgids(const char *at, pid_t *ret_last)
 	}
 }
 
+static bool is_pending(const char *status, const char *name, int signo)
+{
+	const char *at = field(status, name);
+
+	return at && strtoull(at, NULL, 16) >> (signo - 1) & 1;
+}
+
 bool knell_pt_proc_status(const struct pt_source *source, pid_t tid, struct pt_status *ret)
 {
 	struct pt_status status = { .same_pid_ns = true };
@@ -80,6 +87,8 @@ bool knell_pt_proc_status(const struct pt_source *source, pid_t tid, struct pt_s
 	status.ppid = (pid_t)strtol(ppid, NULL, 10);
 	tracer = field(text, "\nTracerPid:");
 	status.tracer = tracer ? (pid_t)strtol(tracer, NULL, 10) : -1;
+	status.continuing =
+		is_pending(text, "\nSigPnd:", SIGCONT) || is_pending(text, "\nShdPnd:", SIGCONT);
 	state = field(text, "\nState:\t");
 	status.zombie = state && *state == 'Z';
 	/* Missing in a kernel that has no pid namespaces, and after a very long list of groups. */
@@ -156,6 +165,23 @@ bool knell_pt_proc_comm(pid_t pid, char ret_comm[KNELL_COMM_LEN])
 	memset(ret_comm, 0, KNELL_COMM_LEN);
 	memcpy(ret_comm, text, length);
 	return true;
+}
+
+/*
+ * The name of a stopped task, which it may have changed. Without /proc it is that of the process at
+ * its last exec.
+ */
+void knell_pt_learn_name(const struct pt_source *source, struct pt_process *process, pid_t tid,
+			 char ret_comm[KNELL_COMM_LEN])
+{
+	bool known = source->proc_works && knell_pt_proc_comm(tid, ret_comm);
+
+	if (!process)
+		return;
+	if (!known)
+		memcpy(ret_comm, process->comm, sizeof(process->comm));
+	else if (tid == process->leader.tid)
+		memcpy(process->comm, ret_comm, sizeof(process->comm));
 }
 
 bool knell_pt_proc_same_user_ns(pid_t tid)

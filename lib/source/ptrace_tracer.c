@@ -31,6 +31,9 @@
 #define BELL_SIGNAL SIGURG
 /* The kernel offers stops newest task first; this often, everybody is asked in turn. */
 #define SWEEP_EVERY 512u
+/* How long a root that was killed waits for the next of its children to die, and how often. */
+#define ROOT_POLL_NS 100000
+#define ROOT_LOOKS   100u
 /* How long the tracer sleeps when nothing happens while somebody is held. */
 #define HELD_POLL_NS 100000
 
@@ -272,6 +275,29 @@ static void revive_bell(struct pt_source *source)
 	}
 }
 
+/*
+ * What the terminal kills (^C) is a root and its children at once, but we hear one after the other,
+ * and whoever runs the root may want no more when it is dead. So those that are dying are heard
+ * first: the kernel offers the newest first, and the root again when there is no other.
+ */
+static bool let_others_die(struct pt_source *source, const siginfo_t *info)
+{
+	struct timespec moment = { .tv_nsec = ROOT_POLL_NS };
+	const struct pt_process *process = knell_pt_find_process(&source->table, info->si_pid);
+
+	if (!process || !process->root || info->si_code == CLD_EXITED)
+		return false;
+	if (process->references == 1 || source->root_looks == ROOT_LOOKS) {
+		source->root_looks = 0;
+		return false;
+	}
+	source->root_looks++;
+	pthread_mutex_unlock(&source->lock);
+	nanosleep(&moment, NULL);
+	pthread_mutex_lock(&source->lock);
+	return true;
+}
+
 static void happened(struct pt_source *source, const siginfo_t *info)
 {
 	bool is_stop = info->si_code == CLD_TRAPPED || info->si_code == CLD_STOPPED;
@@ -283,7 +309,7 @@ static void happened(struct pt_source *source, const siginfo_t *info)
 			revive_bell(source);
 	} else if (is_stop) {
 		stopped(source, info->si_pid, info->si_status);
-	} else {
+	} else if (!let_others_die(source, info)) {
 		knell_pt_died(source, info->si_pid, info);
 	}
 }
