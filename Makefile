@@ -18,7 +18,7 @@ help:
 	@echo "make vm-check    the integration tests on Debian's 6.1 kernel in a virtual machine"
 	@echo "make asan tsan   all tests with gcc's sanitizers (address and undefined; thread)"
 	@echo "make lint        clang-format, clang-tidy, cppcheck, shellcheck"
-	@echo "make bench       what Knell costs"
+	@echo "make bench       what Knell costs, beside its peers, in a few minutes (one: BENCH=NAME)"
 	@echo "make format      put all C files into shape"
 	@echo "make install     install under /usr/local (or as 'meson configure' was told)"
 	@echo "make clean       remove all that was built and downloaded"
@@ -57,9 +57,9 @@ lint:
 	@scripts/lint $(BUILD)
 
 bench:
-	@scripts/deps build
+	@scripts/deps build bench
 	@scripts/build $(BUILD)
-	@bench/run-tax $(BUILD)
+	@bench/all --build $(BUILD) $(if $(BENCH),--only $(BENCH))
 
 format:
 	@scripts/deps lint

@@ -249,7 +249,10 @@ static double percentile(const struct bench *b, enum way way, unsigned int perce
 {
 	unsigned int n = b->count[way];
 
-	return n ? (double)b->times[way][(uint64_t)(n - 1) * percent / 100] / 1e3 : 0;
+	if (!n)
+		return 0;
+	n = (n - 1) * percent / 100;
+	return (double)b->times[way][n] / 1e3;
 }
 
 static void print(const struct bench *b, bool json, bool at_exit)

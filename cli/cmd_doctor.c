@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * cmd_doctor.c - `knell doctor`: which sources work here, why the others do not and what to do
- * about it, and the facts of this machine that decide it.
+ * about it, and the facts of this machine that decide it. With --table: what each source claims,
+ * as the table of docs/sources.md.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,8 @@
 #include <knell/knell.h>
 
 #include "cli.h"
+
+#define MAX_SOURCES 16
 
 /* The first line of a small file, or `otherwise`. */
 static const char *first_line(const char *path, char *text, size_t size, const char *otherwise)
@@ -119,26 +122,79 @@ static bool print_sources(void)
 	return chosen;
 }
 
+/* The same on every machine: whether a source works here is not in it. */
+static void print_table(void)
+{
+	static const struct {
+		uint32_t can;
+		const char *means;
+	} rows[] = {
+		{ KNELL_CAN_FORK, "a subtree that Knell starts, from birth" },
+		{ KNELL_CAN_WATCH, "exit records of processes that somebody else started" },
+		{ KNELL_CAN_SUBTREE, "descendants of a living process" },
+		{ KNELL_CAN_STREAM, "every process of the system" },
+		{ KNELL_CAN_EXIT, "moment of death `exit`" },
+		{ KNELL_CAN_FREE, "moment of death `free`" },
+		{ KNELL_CAN_STATUS, "exit: the status, always" },
+		{ KNELL_CAN_CAUSE, "exit: who sent the signal that killed, always" },
+		{ KNELL_CAN_IDS, "changes of uid and gid" },
+		{ KNELL_CAN_THREADS, "threads" },
+		{ KNELL_CAN_FILE, "exec: the file name" },
+		{ KNELL_CAN_ARGS, "exec: the arguments" },
+		{ KNELL_CAN_COMM, "the process's name at every moment" },
+		{ KNELL_CAN_USAGE, "what a process used" },
+		{ KNELL_CAN_CGROUP, "the cgroup" },
+		{ KNELL_CAN_OWNER, "uid and gid in every record" },
+	};
+	struct knell_probe probes[MAX_SOURCES];
+	unsigned int count = 0;
+
+	while (count < MAX_SOURCES && knell_probe(count, &probes[count]) == 0)
+		count++;
+	printf("| a source that works tells |");
+	for (unsigned int i = 0; i < count; i++)
+		printf(" `%s` |", probes[i].name);
+	printf("\n|---|");
+	for (unsigned int i = 0; i < count; i++)
+		printf("---|");
+	printf("\n");
+	for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+		printf("| %s |", rows[row].means);
+		for (unsigned int i = 0; i < count; i++)
+			printf(" %s |", probes[i].can & rows[row].can ? "yes" : "-");
+		printf("\n");
+	}
+}
+
 int cmd_doctor(int argc, char **argv)
 {
-	static const struct option options[] = { { "help", no_argument, NULL, 'h' }, { 0 } };
+	static const struct option options[] = {
+		{ "help", no_argument, NULL, 'h' },
+		{ "table", no_argument, NULL, 't' },
+		{ 0 },
+	};
 	int option = getopt_long(argc, argv, "h", options, NULL);
-	bool works;
+	bool works = true;
 
 	if (option == 'h') {
-		printf("Usage: knell doctor\n\n"
+		printf("Usage: knell doctor [--table]\n\n"
 		       "Tells which sources of events work here, why others do not, and what to "
 		       "do.\n"
+		       "      --table  only what each source can do, as Markdown\n"
 		       "Exit status: 0 if any works, 1 if none does.\n");
 		return fflush(stdout) == 0 ? 0 : STATUS_FAILED;
 	}
-	if (option != -1 || optind < argc) {
-		if (option == -1)
+	if ((option != -1 && option != 't') || optind < argc) {
+		if (option == -1 || option == 't')
 			complain("doctor: takes no arguments, so not '%s' either", argv[optind]);
 		return STATUS_FAILED;
 	}
-	print_machine();
-	works = print_sources();
+	if (option == 't') {
+		print_table();
+	} else {
+		print_machine();
+		works = print_sources();
+	}
 	if (fflush(stdout) != 0) {
 		complain("doctor: cannot write: %s", strerror(errno));
 		return STATUS_FAILED;

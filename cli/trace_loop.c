@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "cli.h"
-#include "records.h"
+#include "watchers/json.h"
 #include "stop.h"
 #include "task.h"
 #include "trace.h"
@@ -74,7 +74,7 @@ static int on_event(const struct knell_event *e, void *userdata)
 		trace->told++;
 	trace->done = trace->options.count && trace->told >= trace->options.count;
 	if (trace->json)
-		records_write(trace->json, e);
+		json_write(trace->json, e);
 	else
 		trace_print(trace, e);
 	return 0;
@@ -147,6 +147,12 @@ static int loop(struct trace *trace, int stop_fd)
 
 /* ---- opening ---- */
 
+/* These hear what Knell starts, or nothing. */
+static bool can_stream(const char *source)
+{
+	return strcmp(source, "ptrace") != 0 && strcmp(source, "none") != 0;
+}
+
 static int open_engine(struct trace *trace)
 {
 	struct knell_options *o = &trace->options.engine;
@@ -159,6 +165,11 @@ static int open_engine(struct trace *trace)
 		if (r == 0)
 			complain("the %s source does not hear changes of user and group",
 				 knell_source(trace->engine));
+	}
+	if (r == 0 && !trace->options.pid && !can_stream(knell_source(trace->engine))) {
+		complain("the %s source does not hear the whole system; bpf and connector do",
+			 knell_source(trace->engine));
+		return -ENOTSUP;
 	}
 	if (r == 0)
 		r = knell_watcher_add(trace->engine, trace->options.kinds | extra, on_event, trace);
@@ -174,8 +185,9 @@ static int open_output(struct trace *trace)
 	int r;
 
 	if (o->json) {
-		r = records_open(&trace->json, trace->engine, o->json,
-				 o->engine.flags & KNELL_O_THREADS ? JSON_THREADS : 0);
+		r = json_open(&trace->json, NULL, o->json,
+			      JSON_BY_HAND |
+				      (o->engine.flags & KNELL_O_THREADS ? JSON_THREADS : 0));
 		if (r < 0)
 			complain("cannot write JSON to '%s': %s", o->json, strerror(-r));
 		return r;

@@ -61,7 +61,8 @@ struct watch {
 
 	struct watched **list;
 	size_t count, room;
-	size_t waiting; /* of them, without a verdict */
+	size_t waiting;         /* of them, without a verdict */
+	struct watched *future; /* one for each target, with the name that was asked for */
 	struct lives lives;
 
 	uint64_t deaths; /* that were told */

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "cli.h"
-#include "records.h"
+#include "watchers/json.h"
 #include "stop.h"
 #include "task.h"
 #include "watch.h"
@@ -58,32 +58,44 @@ static int set_held(struct watch *watch, const struct knell_watch_options *given
 	return r;
 }
 
+static int set_one_future(struct watch *watch, const char *target, struct watched *future,
+			  const struct knell_watch_options *o)
+{
+	struct cgroup cgroup;
+	int r = 0;
+
+	future->watch = watch;
+	if (*target == '@') {
+		snprintf(future->comm, sizeof(future->comm), "%s", target + 1);
+		r = knell_watch_name(watch->engine, NULL, future->comm, o);
+	} else if (*target == '/') {
+		r = cgroup_find(&cgroup, target);
+		if (r < 0) {
+			watch->absent += r == -ENOENT;
+			return r;
+		}
+		r = knell_watch_cgroup(watch->engine, NULL, cgroup.path, o);
+	}
+	return r < 0 ? refuse(watch, target, r) : 0;
+}
+
 static int set_future(struct watch *watch, const struct knell_watch_options *given)
 {
+	size_t count = (size_t)watch->options.target_count;
 	struct knell_watch_options o = *given;
 	int r = 0;
 
+	free(watch->future); /* of another source */
+	watch->future = calloc(count, sizeof(*watch->future));
+	if (!watch->future) {
+		complain("no memory for so many targets");
+		return -ENOMEM;
+	}
 	o.fn = watch_on_future;
-	o.userdata = watch;
 	o.flags |= KNELL_W_FUTURE;
-	for (int i = 0; r == 0 && i < watch->options.target_count; i++) {
-		const char *target = watch->options.targets[i];
-		char comm[KNELL_COMM_LEN];
-		struct cgroup cgroup;
-
-		if (*target == '@') {
-			snprintf(comm, sizeof(comm), "%s", target + 1);
-			r = knell_watch_name(watch->engine, NULL, comm, &o);
-		} else if (*target == '/') {
-			r = cgroup_find(&cgroup, target);
-			if (r < 0) {
-				watch->absent += r == -ENOENT;
-				return r;
-			}
-			r = knell_watch_cgroup(watch->engine, NULL, cgroup.path, &o);
-		}
-		if (r < 0)
-			r = refuse(watch, target, r);
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		o.userdata = &watch->future[i];
+		r = set_one_future(watch, watch->options.targets[i], &watch->future[i], &o);
 	}
 	return r;
 }
@@ -146,7 +158,8 @@ static int open_engine(struct watch *watch)
 							? (uint32_t)watch->count + DEFAULT_RESERVE
 							: MAX_RESERVE;
 	r = open_with(watch, source, why, sizeof(why));
-	for (size_t i = 0; is_auto(source) && r < 0 && i < sizeof(others) / sizeof(others[0]); i++) {
+	for (size_t i = 0; is_auto(source) && r < 0 && i < sizeof(others) / sizeof(others[0]);
+	     i++) {
 		if (r != -ENOTSUP && r != -EINVAL) /* EINVAL: an older library has no such source */
 			break;
 		r = open_with(watch, others[i], why, sizeof(why));
@@ -172,7 +185,7 @@ static int open_outputs(struct watch *watch)
 	int r = 0;
 
 	if (watch->options.json)
-		r = records_open(&watch->json, watch->engine, "-", 0);
+		r = json_open(&watch->json, NULL, "-", JSON_BY_HAND);
 	if (r < 0)
 		complain("cannot write JSON: %s", strerror(-r));
 	else if (watch->options.subtree)
@@ -308,6 +321,7 @@ static int close_all(struct watch *watch)
 		free(watch->list[i]);
 	}
 	free(watch->list);
+	free(watch->future);
 	free(watch->text);
 	lives_free(&watch->lives);
 	commands_free(watch->commands);

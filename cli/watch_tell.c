@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 
 #include "cli.h"
-#include "records.h"
+#include "watchers/json.h"
 #include "watch.h"
 #include "watchers/words.h"
 
@@ -55,7 +55,7 @@ static void write_record(struct watch *watch, const struct death *death)
 		memcpy(event.comm, death->comm, KNELL_COMM_LEN);
 		event.unknown &= ~KNELL_U_COMM;
 	}
-	records_write(watch->json, &event);
+	json_write(watch->json, &event);
 }
 
 static void write_death(struct watch *watch, const struct death *death)
@@ -123,7 +123,8 @@ static void tell_verdict(struct watch *watch, const struct knell_verdict *verdic
 		return;
 	}
 	if (death.event) {
-		death.pid = (pid_t)death.event->task.tgid;
+		if (death.event->task.tgid)
+			death.pid = (pid_t)death.event->task.tgid;
 		if (!(death.event->unknown & KNELL_U_COMM))
 			death.comm = death.event->comm;
 	}
@@ -144,8 +145,10 @@ void watch_on_verdict(struct knell_watch *w, const struct knell_verdict *verdict
 /* One of those that share a name or a cgroup; more may come. */
 void watch_on_future(struct knell_watch *w, const struct knell_verdict *verdict, void *userdata)
 {
+	struct watched *future = userdata;
+
 	(void)w;
-	tell_verdict(userdata, verdict, NULL);
+	tell_verdict(future->watch, verdict, *future->comm ? future->comm : NULL);
 }
 
 /* ---- a subtree ---- */
@@ -156,7 +159,7 @@ static void tell_life(struct watch *watch, const struct knell_event *e)
 	const char *comm = e->unknown & KNELL_U_COMM ? NULL : e->comm;
 
 	if (watch->json)
-		records_write(watch->json, e);
+		json_write(watch->json, e);
 	if (!text)
 		return;
 	begin_line(watch, e->time, comm, (pid_t)e->task.tgid);
@@ -177,7 +180,7 @@ static void tell_life(struct watch *watch, const struct knell_event *e)
 static void tell_gap(struct watch *watch, const struct knell_event *e)
 {
 	if (watch->json)
-		records_write(watch->json, e);
+		json_write(watch->json, e);
 	if (!watch->options.quiet)
 		complain("lost %s births, %s deaths and %s others of descendants",
 			 words_count(e->u.gap.births).s, words_count(e->u.gap.deaths).s,

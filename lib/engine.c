@@ -117,7 +117,7 @@ static int open_with(struct knell_engine **ret_engine, const struct knell_source
 
 	if (!can_do(ops, o))
 		return knell_fail(-ENOTSUP,
-				  "%s does not hear the whole system; bpf and connector do",
+				  "%s cannot stream the whole system; bpf and connector can",
 				  ops->name);
 	engine = calloc(1, sizeof(*engine));
 	if (!engine)

@@ -43,13 +43,16 @@ struct info {
 #define INFO_PID  (1u << 0)
 #define INFO_EXIT (1u << 3)
 
-static bool kernel_is(unsigned int major, unsigned int minor)
+static bool kernel_is(unsigned long major, unsigned long minor)
 {
 	struct utsname name;
-	unsigned int x = 0, y = 0;
+	unsigned long x, y;
+	char *end;
 
-	if (uname(&name) < 0 || sscanf(name.release, "%u.%u", &x, &y) != 2)
+	if (uname(&name) < 0)
 		return false;
+	x = strtoul(name.release, &end, 10);
+	y = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
 	return x > major || (x == major && y >= minor);
 }
 

@@ -21,24 +21,36 @@
 
 /* ---- targets ---- */
 
+/* In front of its chain. */
+static void chain(struct target *t)
+{
+	struct target **first = watches_chain(t->watch->watches, t->id.tgid);
+
+	t->chain_next = *first;
+	if (t->chain_next)
+		t->chain_next->chain_link = &t->chain_next;
+	t->chain_link = first;
+	*first = t;
+}
+
 /* An older table serves as well, only slower: no memory is no error. */
 static void grow_table(struct knell_watches *ws)
 {
-	struct cds_list_head *old = ws->table, *table;
 	uint32_t size = ws->table_size, count = 2 * size;
+	struct target **old = ws->table, **table;
 
-	table = count < size ? NULL : calloc(count, sizeof(*table));
+	table = count < size ? NULL : calloc(count, sizeof(struct target *));
 	if (!table)
 		return;
-	for (uint32_t i = 0; i < count; i++)
-		CDS_INIT_LIST_HEAD(&table[i]);
 	ws->table = table;
 	ws->table_size = count;
 	for (uint32_t i = 0; i < size; i++) {
-		struct target *t, *next;
+		while (old[i]) {
+			struct target *t = old[i];
 
-		cds_list_for_each_entry_safe (t, next, &old[i], in_table)
-			cds_list_move(&t->in_table, watches_chain(ws, t->id.tgid));
+			old[i] = t->chain_next;
+			chain(t);
+		}
 	}
 	free(old);
 }
@@ -50,7 +62,18 @@ void target_put_in_table(struct target *t, const struct knell_task_id *id)
 	t->id = *id;
 	if (ws->table_count++ >= ws->table_size)
 		grow_table(ws);
-	cds_list_add(&t->in_table, watches_chain(ws, id->tgid));
+	chain(t);
+}
+
+static void take_out_of_table(struct target *t)
+{
+	if (!t->chain_link)
+		return;
+	*t->chain_link = t->chain_next;
+	if (t->chain_next)
+		t->chain_next->chain_link = t->chain_link;
+	t->chain_link = NULL;
+	t->watch->watches->table_count--;
 }
 
 /* Waits for these events of its descriptor; for EPOLLHUP always. */
@@ -110,7 +133,6 @@ struct target *target_new(struct knell_watch *w, enum target_kind kind, int fd, 
 	t->moment = w->options.moment;
 	t->fd = fd;
 	t->pid = pid;
-	CDS_INIT_LIST_HEAD(&t->in_table);
 	CDS_INIT_LIST_HEAD(&t->in_queue);
 	cds_list_add_tail(&t->in_watch, &w->targets);
 	return t;
@@ -120,9 +142,7 @@ struct target *target_new(struct knell_watch *w, enum target_kind kind, int fd, 
 void target_unlink(struct target *t)
 {
 	cds_list_del_init(&t->in_watch);
-	if (!cds_list_empty(&t->in_table))
-		t->watch->watches->table_count--;
-	cds_list_del_init(&t->in_table);
+	take_out_of_table(t);
 	cds_list_del_init(&t->in_queue);
 }
 
@@ -271,14 +291,12 @@ static int watches_new(struct knell_watches **ret, struct knell_engine *engine)
 	CDS_INIT_LIST_HEAD(&ws->due);
 	CDS_INIT_LIST_HEAD(&ws->grace);
 	ws->table_size = FIRST_TABLE;
-	ws->table = calloc(ws->table_size, sizeof(*ws->table));
+	ws->table = calloc(ws->table_size, sizeof(struct target *));
 	r = ws->table ? open_timer(ws) : no_memory();
 	if (r < 0) {
 		knell_watches_free(ws);
 		return r;
 	}
-	for (uint32_t i = 0; i < ws->table_size; i++)
-		CDS_INIT_LIST_HEAD(&ws->table[i]);
 	*ret = ws;
 	return 0;
 }
@@ -345,8 +363,8 @@ static int check_source(const struct knell_engine *engine, const struct knell_wa
 	    !(can & KNELL_CAN_STREAM && engine->flags & KNELL_O_STREAM))
 		return knell_fail(-ENOTSUP,
 				  "those born later can be told only from a stream of all "
-				  "processes; open the engine with KNELL_O_STREAM and a source "
-				  "that has it (bpf, connector)");
+				  "processes; open the engine with KNELL_O_STREAM and the source "
+				  "bpf");
 	return 0;
 }
 
@@ -383,7 +401,7 @@ static int complete_options(struct knell_watch_options *ret,
 int knell_watch_begin(struct knell_engine *engine, struct knell_watch **ret,
 		      const struct knell_watch_options *options, uint32_t flags)
 {
-	struct knell_watch_options o;
+	struct knell_watch_options o = { 0 };
 	struct knell_watch *w;
 	int r = complete_options(&o, options, flags);
 
@@ -391,7 +409,7 @@ int knell_watch_begin(struct knell_engine *engine, struct knell_watch **ret,
 		r = check_source(engine, &o);
 	if (r == 0 && !engine->watches)
 		r = watches_new(&engine->watches, engine);
-	if (r < 0)
+	if (r < 0 || !engine->watches)
 		return r;
 	w = calloc(1, sizeof(*w));
 	if (!w)
@@ -438,13 +456,13 @@ static int copy_fd(int fd)
 int knell_watch_pidfd(struct knell_engine *engine, struct knell_watch **ret_watch, int pidfd,
 		      const struct knell_watch_options *options)
 {
-	struct knell_watch *w;
+	struct knell_watch *w = NULL;
 	int copy, r;
 
 	if (knell_pidfd_check(pidfd) < 0)
 		return knell_fail(-EINVAL, "%d is not the pidfd of a process", pidfd);
 	r = knell_watch_begin(engine, &w, options, KNELL_W_SUBTREE);
-	if (r < 0)
+	if (!w)
 		return r;
 	copy = copy_fd(pidfd);
 	r = copy < 0 ? copy : target_new_task(w, copy, knell_pidfd_pid(copy));
@@ -479,18 +497,19 @@ static int open_pid(pid_t pid)
 }
 
 /* Another process of a watch that was found; one that is gone is none. */
-int watch_add_pid(struct knell_watch *w, pid_t pid, bool (*still)(struct knell_watch *, pid_t))
+int watch_add_pid(struct knell_watch *w, pid_t pid, int (*still)(struct knell_watch *, pid_t))
 {
-	int fd = open_pid(pid);
+	int fd = open_pid(pid), r;
 
 	if (fd == -ESRCH || fd == -EINVAL)
 		return 0;
 	if (fd < 0)
 		return fd;
+	r = still(w, pid);
 	/* What /proc says of a pid that is not dead afterwards was said of this process. */
-	if (!still(w, pid) || knell_pidfd_dead(fd)) {
+	if (r <= 0 || knell_pidfd_dead(fd)) {
 		close(fd);
-		return 0;
+		return r < 0 ? r : 0;
 	}
 	return target_new_task(w, fd, pid);
 }
@@ -498,13 +517,13 @@ int watch_add_pid(struct knell_watch *w, pid_t pid, bool (*still)(struct knell_w
 int knell_watch_pid(struct knell_engine *engine, struct knell_watch **ret_watch, pid_t pid,
 		    const struct knell_watch_options *options)
 {
-	struct knell_watch *w;
+	struct knell_watch *w = NULL;
 	int fd, r;
 
 	if (pid < 1)
 		return knell_fail(-EINVAL, "%d is not the pid of a process", (int)pid);
 	r = knell_watch_begin(engine, &w, options, KNELL_W_SUBTREE);
-	if (r < 0)
+	if (!w)
 		return r;
 	fd = open_pid(pid);
 	if (fd >= 0)
@@ -534,14 +553,14 @@ static int check_fd(int fd, bool *ret_socket)
 int knell_watch_fd(struct knell_engine *engine, struct knell_watch **ret_watch, int fd,
 		   const struct knell_watch_options *options)
 {
-	struct knell_watch *w;
+	struct knell_watch *w = NULL;
 	struct target *t;
-	bool socket;
+	bool socket = false;
 	int r = check_fd(fd, &socket);
 
 	if (r == 0)
 		r = knell_watch_begin(engine, &w, options, 0);
-	if (r < 0)
+	if (!w)
 		return r;
 	if (w->options.moment != KNELL_AT_ANY) {
 		r = knell_fail(-ENOTSUP, "a descriptor hangs up at one moment only: ask for any");

@@ -18,6 +18,10 @@
 
 #include "engine.h"
 
+/* liburcu's own goes through char *, which clang takes for a cast to stricter alignment. */
+#undef cds_list_entry
+#define cds_list_entry(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+
 /* How long a zombie may take to be reaped, for its status' sake. Nobody may ever reap it. */
 #define WATCH_GRACE_MS 100
 
@@ -29,7 +33,8 @@ enum target_kind {
 
 struct target {
 	struct cds_list_head in_watch;
-	struct cds_list_head in_table; /* tasks: by pid */
+	struct target *chain_next;     /* tasks: in the table, by pid */
+	struct target **chain_link;    /* what points here; NULL: not in the table */
 	struct cds_list_head in_queue; /* due, grace, or a list of those at hand; or in none */
 	struct knell_watch *watch;
 	enum target_kind kind;
@@ -74,7 +79,7 @@ struct knell_watches {
 	struct cds_list_head future;
 	struct cds_list_head due;   /* targets with nothing to wait for */
 	struct cds_list_head grace; /* targets that wait for their deadline, in its order */
-	struct cds_list_head *table;
+	struct target **table;
 	uint32_t table_size; /* a power of two */
 	uint32_t table_count;
 	uint32_t armed;    /* targets in the engine's epoll */
@@ -92,7 +97,7 @@ void target_free(struct target *t);
 struct target *target_new(struct knell_watch *w, enum target_kind kind, int fd, pid_t pid);
 int target_new_task(struct knell_watch *w, int pidfd, pid_t pid);
 int target_new_nobody(struct knell_watch *w, pid_t pid);
-int watch_add_pid(struct knell_watch *w, pid_t pid, bool (*still)(struct knell_watch *, pid_t));
+int watch_add_pid(struct knell_watch *w, pid_t pid, int (*still)(struct knell_watch *, pid_t));
 int knell_watch_begin(struct knell_engine *engine, struct knell_watch **ret,
 		      const struct knell_watch_options *options, uint32_t flags);
 int knell_watch_end(struct knell_watch *w, struct knell_watch **ret, int error);
@@ -101,7 +106,7 @@ void watches_set_timer(struct knell_watches *ws, uint64_t at);
 struct knell_watches *knell_watches_free(struct knell_watches *ws);
 
 /* The chain of the table that tasks with this pid are in. */
-static inline struct cds_list_head *watches_chain(const struct knell_watches *ws, uint32_t tgid)
+static inline struct target **watches_chain(const struct knell_watches *ws, uint32_t tgid)
 {
 	return &ws->table[(tgid * 2654435761u) >> 7 & (ws->table_size - 1)];
 }

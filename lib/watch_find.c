@@ -54,12 +54,23 @@ struct finder *finder_free(struct finder *f)
 
 /* ---- what a process is now ---- */
 
-static bool has_name(pid_t pid, const char *comm)
+/* No is for a process that is gone, or hidden from us; but without a descriptor nobody can say. */
+static int not_read(int error)
+{
+	if (error != -EMFILE && error != -ENFILE && error != -ENOMEM)
+		return 0;
+	return knell_fail(error, "cannot read /proc: %s; raise the limit of open files (ulimit -n)",
+			  strerror(-error));
+}
+
+/* 1: yes; 0: no; -errno. */
+static int has_name(pid_t pid, const char *comm)
 {
 	char text[80]; /* the kernel's own threads have longer names */
+	int r = knell_proc_read(pid, "comm", text, sizeof(text));
 
-	if (knell_proc_read(pid, "comm", text, sizeof(text)) < 0 || !*text)
-		return false;
+	if (r < 0 || !*text)
+		return not_read(r);
 	text[strlen(text) - 1] = '\0'; /* the newline; others are part of the name */
 	return strcmp(text, comm) == 0;
 }
@@ -72,20 +83,21 @@ static bool is_below(const char *path, const char *top)
 	       (path[length] == '/' || path[length] == '\n' || path[length] == '\0');
 }
 
-static bool has_cgroup(pid_t pid, const char *top)
+static int has_cgroup(pid_t pid, const char *top)
 {
 	char text[16384];
 	const char *line;
+	int r = knell_proc_read(pid, "cgroup", text, sizeof(text));
 
-	if (knell_proc_read(pid, "cgroup", text, sizeof(text)) < 0)
-		return false;
+	if (r < 0)
+		return not_read(r);
 	line = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
 	if (!line)
-		return false;
+		return 0;
 	return is_below(strchr(line, ':') + 2, top);
 }
 
-static bool still_matches(struct knell_watch *w, pid_t pid)
+static int still_matches(struct knell_watch *w, pid_t pid)
 {
 	const struct finder *f = w->finder;
 
@@ -94,10 +106,37 @@ static bool still_matches(struct knell_watch *w, pid_t pid)
 
 static int add_found(struct knell_watch *w, pid_t pid)
 {
+	int r;
+
 	/* Nobody hears their own death. */
-	if (pid <= 0 || pid == getpid() || !still_matches(w, pid))
+	if (pid <= 0 || pid == getpid())
 		return 0;
-	return watch_add_pid(w, pid, still_matches);
+	r = still_matches(w, pid);
+	return r > 0 ? watch_add_pid(w, pid, still_matches) : r;
+}
+
+/* A watch that is to look for processes; the source must know of each birth what is looked for. */
+static int begin_find(struct knell_engine *engine, struct knell_watch **ret,
+		      const struct knell_watch_options *options, uint32_t can, const char *what)
+{
+	const struct knell_source_ops *ops = engine->source->ops;
+	struct knell_watch *w = NULL;
+	int r = knell_watch_begin(engine, &w, options, KNELL_W_SUBTREE | KNELL_W_FUTURE);
+
+	if (!w)
+		return r;
+	if (w->options.flags & KNELL_W_FUTURE && !(ops->can & can)) {
+		r = knell_fail(-ENOTSUP,
+			       "the source %s does not know the %s of those born later; open the "
+			       "engine with the source bpf",
+			       ops->name, what);
+		return knell_watch_end(w, NULL, r);
+	}
+	w->finder = calloc(1, sizeof(*w->finder));
+	if (!w->finder)
+		return knell_watch_end(w, NULL, knell_fail(-ENOMEM, "no memory for a watch"));
+	*ret = w;
+	return 0;
 }
 
 /* Nobody there: that is a verdict, unless somebody may still come. */
@@ -134,19 +173,16 @@ int knell_watch_name(struct knell_engine *engine, struct knell_watch **ret_watch
 		     const struct knell_watch_options *options)
 {
 	size_t length = comm ? strlen(comm) : 0;
-	struct knell_watch *w;
+	struct knell_watch *w = NULL;
 	int r;
 
 	if (length == 0 || length >= KNELL_COMM_LEN)
 		return knell_fail(-EINVAL,
 				  "a process name has 1 to %d bytes; the kernel cuts longer ones",
 				  KNELL_COMM_LEN - 1);
-	r = knell_watch_begin(engine, &w, options, KNELL_W_SUBTREE | KNELL_W_FUTURE);
-	if (r < 0)
+	r = begin_find(engine, &w, options, KNELL_CAN_COMM, "name");
+	if (!w)
 		return r;
-	w->finder = calloc(1, sizeof(*w->finder));
-	if (!w->finder)
-		return knell_watch_end(w, NULL, knell_fail(-ENOMEM, "no memory for a watch"));
 	memcpy(w->finder->comm, comm, length);
 	return end_find(w, ret_watch, scan_processes(w));
 }
@@ -159,10 +195,9 @@ static void unescape(char *text)
 	char *to = text;
 
 	for (const char *from = text; *from; from++) {
-		unsigned int c;
-
-		if (*from == '\\' && sscanf(from + 1, "%3o", &c) == 1) {
-			*to++ = (char)c;
+		if (from[0] == '\\' && from[1] && from[2] && from[3]) {
+			*to++ = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 |
+				       (from[3] - '0'));
 			from += 3;
 		} else {
 			*to++ = *from;
@@ -208,7 +243,7 @@ static int resolve(struct finder *f, const char *path)
 	const char *top;
 	int r = find_mount(&root, &point);
 
-	if (r < 0)
+	if (!root || !point)
 		return r;
 	/* A container may see a part of the hierarchy only, under names from its real root. */
 	top = strcmp(root, "/") == 0 ? "" : root;
@@ -277,17 +312,16 @@ static int add_members(void *userdata, const FTSENT *entry)
 int knell_watch_cgroup(struct knell_engine *engine, struct knell_watch **ret_watch,
 		       const char *path, const struct knell_watch_options *options)
 {
-	struct knell_watch *w;
+	struct knell_watch *w = NULL;
 	int r;
 
 	if (!path || *path != '/')
 		return knell_fail(-EINVAL, "a cgroup is named by its path from the root of the "
 					   "hierarchy, as in /proc/PID/cgroup");
-	r = knell_watch_begin(engine, &w, options, KNELL_W_SUBTREE | KNELL_W_FUTURE);
-	if (r < 0)
+	r = begin_find(engine, &w, options, KNELL_CAN_CGROUP, "cgroup");
+	if (!w)
 		return r;
-	w->finder = calloc(1, sizeof(*w->finder));
-	r = w->finder ? resolve(w->finder, path) : knell_fail(-ENOMEM, "no memory for a watch");
+	r = resolve(w->finder, path);
 	if (r == 0)
 		r = walk(w->finder, add_members, w);
 	return end_find(w, ret_watch, r);
@@ -366,7 +400,7 @@ static struct target *find_target(struct knell_watch *w, const struct knell_task
 {
 	struct target *t;
 
-	cds_list_for_each_entry (t, watches_chain(w->watches, id->tgid), in_table) {
+	for (t = *watches_chain(w->watches, id->tgid); t; t = t->chain_next) {
 		if (t->watch == w && target_is(t, id))
 			return t;
 	}

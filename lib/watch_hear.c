@@ -57,7 +57,7 @@ static bool is_record(struct target *t)
 
 	if (!ws->engine->source->ops->deaths_by_pidfd || t->told)
 		return false;
-	cds_list_for_each_entry (other, watches_chain(ws, t->id.tgid), in_table) {
+	for (other = *watches_chain(ws, t->id.tgid); other; other = other->chain_next) {
 		if (t->id.start && target_is(other, &t->id) && other->fd >= 0 &&
 		    knell_pidfd_same(other->fd, t->fd))
 			other->told = true;
@@ -124,10 +124,9 @@ static void conclude(struct target *t, bool final)
 static void find_targets(struct knell_watches *ws, const struct knell_task_id *id,
 			 struct cds_list_head *found)
 {
-	struct cds_list_head *chain = watches_chain(ws, id->tgid);
 	struct target *t;
 
-	cds_list_for_each_entry (t, chain, in_table) {
+	for (t = *watches_chain(ws, id->tgid); t; t = t->chain_next) {
 		if (target_is(t, id))
 			target_queue(t, found);
 	}
@@ -154,9 +153,7 @@ static void hear_exit(struct target *t, const struct knell_event *event)
 	t->held = true;
 	if (t->moment == KNELL_AT_FREE)
 		return;
-	if (t->dead)
-		conclude(t, true);
-	else if (!can_wait(t) && t->released)
+	if (t->dead || (!can_wait(t) && t->released))
 		conclude(t, true);
 	else if (t->fd < 0)
 		target_wait(t); /* no descriptor left: it is as good as dead by then */
@@ -208,7 +205,7 @@ void knell_watches_before_reap(struct knell_watches *ws, pid_t pid)
 {
 	struct target *t;
 
-	cds_list_for_each_entry (t, watches_chain(ws, (uint32_t)pid), in_table) {
+	for (t = *watches_chain(ws, (uint32_t)pid); t; t = t->chain_next) {
 		if (t->id.tgid != (uint32_t)pid || t->fd < 0 || t->has_status)
 			continue;
 		t->has_status = knell_pidfd_status(t->fd, &t->status) == 0;

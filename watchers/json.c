@@ -17,10 +17,40 @@ static void flag(struct json *j, uint32_t set, const char *name, size_t len)
 		json_bool(j, name, len, true);
 }
 
-/* Thread records that are left out take their numbers with them: a jump means loss, here too. */
-static uint64_t sequence(const struct json *j, const struct knell_event *e)
+/* The counter of this ring; NULL: no memory. */
+static uint64_t *counter(struct json *j, uint32_t ring)
 {
-	return e->ring < j->ring_count ? e->seq - j->skipped[e->ring] : e->seq;
+	if (ring >= j->ring_count) {
+		uint64_t *grown = reallocarray(j->skipped, ring + 1ul, sizeof(*grown));
+
+		if (!grown)
+			return NULL;
+		for (uint32_t i = j->ring_count; i <= ring; i++)
+			grown[i] = 0;
+		j->skipped = grown;
+		j->ring_count = ring + 1;
+	}
+	return &j->skipped[ring];
+}
+
+static uint64_t lost_in(const struct knell_event *e)
+{
+	return e->kind == KNELL_GAP ? e->u.gap.births + e->u.gap.deaths + e->u.gap.others : 0;
+}
+
+/* Records that are left out take their numbers with them: a jump means loss, here too. */
+static uint64_t sequence(struct json *j, const struct knell_event *e)
+{
+	uint64_t *next, seq;
+
+	if (!(j->flags & JSON_BY_HAND))
+		return e->ring < j->ring_count ? e->seq - j->skipped[e->ring] : e->seq;
+	next = counter(j, e->ring);
+	if (!next)
+		return e->seq;
+	seq = *next;
+	*next += e->kind == KNELL_GAP ? lost_in(e) : 1;
+	return seq;
 }
 
 static void write_task(struct json *j, const struct knell_event *e)
@@ -247,18 +277,24 @@ static void write_payload(struct json *j, const struct knell_event *e)
 /* Counts a record of this ring that is not written. */
 static int skip(struct json *j, uint32_t ring)
 {
-	if (ring >= j->ring_count) {
-		uint64_t *grown = reallocarray(j->skipped, ring + 1ul, sizeof(*grown));
+	uint64_t *count = counter(j, ring);
 
-		if (!grown)
-			return -ENOMEM;
-		for (uint32_t i = j->ring_count; i <= ring; i++)
-			grown[i] = 0;
-		j->skipped = grown;
-		j->ring_count = ring + 1;
-	}
-	j->skipped[ring]++;
+	if (!count)
+		return -ENOMEM;
+	(*count)++;
 	return 0;
+}
+
+static int write_event(struct json *j, const struct knell_event *e)
+{
+	j->lost += lost_in(e);
+	j->events += e->kind != KNELL_GAP;
+	if (e->flags & KNELL_F_RECONCILED)
+		j->reconciled++;
+	json_begin(j);
+	write_head(j, e);
+	write_payload(j, e);
+	return json_end(j);
 }
 
 static int on_event(const struct knell_event *e, void *userdata)
@@ -267,16 +303,12 @@ static int on_event(const struct knell_event *e, void *userdata)
 
 	if (e->scope == KNELL_THREAD && !(j->flags & JSON_THREADS))
 		return skip(j, e->ring);
-	if (e->kind == KNELL_GAP)
-		j->lost += e->u.gap.births + e->u.gap.deaths + e->u.gap.others;
-	else
-		j->events++;
-	if (e->flags & KNELL_F_RECONCILED)
-		j->reconciled++;
-	json_begin(j);
-	write_head(j, e);
-	write_payload(j, e);
-	return json_end(j);
+	return write_event(j, e);
+}
+
+void json_write(struct json *json, const struct knell_event *event)
+{
+	write_event(json, event);
 }
 
 static uint64_t now(clockid_t clock)
@@ -315,7 +347,7 @@ int json_open(struct json **ret_json, struct knell_engine *engine, const char *p
 		return r;
 	}
 	r = json_fields_init(j);
-	if (r == 0)
+	if (r == 0 && !(flags & JSON_BY_HAND))
 		r = knell_watcher_add(engine, mask, on_event, j);
 	if (r < 0) {
 		json_close(j, NULL);

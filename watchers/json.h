@@ -16,6 +16,7 @@ struct json;
 /* json_open() flags */
 #define JSON_THREADS (1u << 0) /* thread-level records too, if the engine has them */
 #define JSON_INIT    (1u << 1) /* init records too: each comes right before its clone */
+#define JSON_BY_HAND (1u << 2) /* only what is given to json_write(); `engine` is NULL */
 
 /*
  * Opens `path` ("-": standard output; else created, or emptied as a shell's > does) and writes each
@@ -24,6 +25,12 @@ struct json;
  */
 int json_open(struct json **ret_json, struct knell_engine *engine, const char *path,
 	      uint32_t flags);
+
+/*
+ * With JSON_BY_HAND: writes one record. Those that are not given are not missing: lines are
+ * numbered by themselves, and a jump in knell.seq is still exactly what the gap before it lost.
+ */
+void json_write(struct json *json, const struct knell_event *event);
 
 /*
  * Writes what has been collected. Call it after each knell_dispatch(), so that a reader sees a

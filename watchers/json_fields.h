@@ -29,7 +29,8 @@ struct json {
 	uint32_t flags;
 	uint64_t offset; /* CLOCK_REALTIME minus CLOCK_BOOTTIME, ns */
 	uint64_t events, lost, reconciled;
-	uint64_t *skipped; /* for each ring: records that were not written */
+	uint64_t *skipped; /* for each ring: records that were not written; by hand: the next number
+			    */
 	uint32_t ring_count;
 	struct json_second seconds[JSON_SECONDS];
 	char scratch[3 * KNELL_EVENT_MAX]; /* a text with U+FFFD in it, or hex */

@@ -348,8 +348,9 @@ const struct knell_source_ops knell_source_connector = {
 	.name = "connector",
 	.summary = "births, execs, ids and exits, from netlink; exact loss counts, no names of "
 		   "files, no causes",
+	/* Not the status: of a stranger whose leader ended first it is not always known. */
 	.can = KNELL_CAN_FORK | KNELL_CAN_WATCH | KNELL_CAN_SUBTREE | KNELL_CAN_STREAM |
-	       KNELL_CAN_STATUS | KNELL_CAN_IDS | KNELL_CAN_THREADS | KNELL_CAN_OWNER,
+	       KNELL_CAN_IDS | KNELL_CAN_THREADS | KNELL_CAN_OWNER,
 	.probe = cn_probe,
 	.open = cn_open,
 	.close = cn_close,

@@ -41,9 +41,9 @@ struct cn_task {
 	uint64_t start; /* CLOCK_BOOTTIME, ns */
 	uint32_t tid;
 	bool alive;
-	uint8_t known;   /* CN_*: what is known of ... */
-	uint32_t losses; /* ... if nothing was lost since */
-	uint32_t uid, gid;
+	uint8_t known;     /* CN_*: what is known of ... */
+	uint32_t losses;   /* ... if nothing was lost since */
+	uint32_t uid, gid; /* effective */
 	char comm[KNELL_COMM_LEN];
 };
 
@@ -94,6 +94,7 @@ struct cn_reaped {
 	struct cn_process *process; /* NULL: told */
 	pid_t pid;
 	int status;
+	bool root;
 	uint64_t time; /* CLOCK_MONOTONIC */
 };
 
@@ -143,8 +144,9 @@ struct cn_source {
 	uint64_t mark_due;  /* CLOCK_MONOTONIC; 0: no */
 	uint64_t deadline;  /* CLOCK_MONOTONIC: dispatch wants to be called then; 0: no */
 
-	uint64_t heard;   /* messages */
-	uint64_t watched; /* processes that are told of */
+	uint64_t heard;    /* messages */
+	uint64_t taken_in; /* processes that lived when their watch was set */
+	uint64_t watched;  /* processes that are told of */
 	uint64_t watched_peak;
 	uint64_t wakeups;
 };
@@ -188,9 +190,11 @@ bool cn_is_early(const struct cn_source *s, const struct cn_process *p);
 bool cn_wanted(const struct cn_source *s, const struct cn_process *p);
 void cn_check_filter(struct cn_source *s, struct cn_process *p);
 void cn_announce_found(struct cn_source *s);
+void cn_bury_quietly(struct cn_source *s, struct cn_process *p, struct cn_process *next);
 void cn_bury(struct cn_source *s, struct cn_process *p, struct cn_process *next);
 
 /* connector_death.c */
+void cn_presume_late(struct cn_source *s, struct cn_process *p);
 void cn_exited(struct cn_source *s, const struct cn_message *m);
 void cn_presume_dead(struct cn_source *s, struct cn_process *p);
 void cn_settle_dying(struct cn_source *s);

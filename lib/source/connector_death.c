@@ -17,7 +17,6 @@
  * heard before the exec (with the leader's number), or after it (with the other's); if it is heard
  * after with the leader's number, it is older than the exec.
  */
-#include <poll.h>
 #include <unistd.h>
 
 #include "connector.h"
@@ -115,15 +114,45 @@ static void died(struct cn_source *s, struct cn_process *p, const struct cn_mess
 	cn_free_process(s, p);
 }
 
-/* The one who had the number first, of those whose exit is still to be heard. */
-static void late_exit(struct cn_source *s, struct cn_process *p, const struct cn_message *m)
+/* Those whose exit was late, and may have been lost meanwhile. */
+void cn_presume_late(struct cn_source *s, struct cn_process *p)
 {
-	struct cn_process *late;
+	struct cn_process *late = p->late;
 
-	while (p->late->late)
-		p = p->late;
-	late = p->late;
+	if (!late || late->losses == s->losses)
+		return;
 	p->late = NULL;
+	for (p = late; p; p = p->late)
+		tell_death(s, p, NULL, ask_status(p));
+	cn_free_process(s, late);
+}
+
+/*
+ * Whose exit is it, of those who had the number one after the other? The newest that it is not too
+ * old for; but one without a parent is likely to be late, so the oldest. NULL: none of theirs.
+ */
+static struct cn_process *owner_of(struct cn_process *p, const struct cn_message *m)
+{
+	struct cn_process *owner = NULL;
+
+	for (; p; p = p->late) {
+		if (m->event.timestamp_ns < p->since)
+			continue;
+		if (m->event.event_data.exit.parent_tgid)
+			return p;
+		owner = p;
+	}
+	return owner;
+}
+
+/* `late` had the number before `p`. */
+static void late_exit(struct cn_source *s, struct cn_process *p, struct cn_process *late,
+		      const struct cn_message *m)
+{
+	while (p->late != late)
+		p = p->late;
+	p->late = late->late;
+	late->late = NULL;
 	note_code(&late->codes, (int)m->event.event_data.exit.exit_code, true);
 	tell_death(s, late, m, status_of(late));
 	cn_free_process(s, late);
@@ -156,13 +185,6 @@ static void unknown_exit(struct cn_source *s, const struct cn_message *m)
 	died(s, p, m);
 }
 
-static bool is_dead(int pidfd)
-{
-	struct pollfd poll_fd = { .fd = pidfd, .events = POLLIN };
-
-	return poll(&poll_fd, 1, 0) > 0;
-}
-
 /* Not the exit of the process that has this number now? */
 static bool is_anothers(const struct cn_source *s, const struct cn_process *p,
 			const struct cn_task *task, const struct cn_message *m)
@@ -176,7 +198,7 @@ static bool is_anothers(const struct cn_source *s, const struct cn_process *p,
 		return false;
 	if (time < p->exec_time || !p->leader.alive)
 		return true;
-	return p->live == 1 && p->pidfd >= 0 && !exit->parent_tgid && !is_dead(p->pidfd);
+	return p->live == 1 && p->pidfd >= 0 && !exit->parent_tgid && !knell_pidfd_dead(p->pidfd);
 }
 
 void cn_exited(struct cn_source *s, const struct cn_message *m)
@@ -190,9 +212,13 @@ void cn_exited(struct cn_source *s, const struct cn_message *m)
 		unknown_exit(s, m);
 		return;
 	}
-	if (leader && p->late && (!exit->parent_tgid || m->event.timestamp_ns < p->since)) {
-		late_exit(s, p, m);
-		return;
+	if (leader && p->late) {
+		struct cn_process *owner = owner_of(p, m);
+
+		if (owner && owner != p)
+			late_exit(s, p, owner, m);
+		if (owner != p)
+			return;
 	}
 	/* A thread that we do not know ended by exec, and its exit is late. */
 	if (!task || task->process != p || is_anothers(s, p, task, m))

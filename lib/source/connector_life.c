@@ -71,6 +71,23 @@ void cn_bury(struct cn_source *s, struct cn_process *p, struct cn_process *next)
 		next->late = p;
 }
 
+/* The same where nothing may be told now, because a watch is being set: its exit is to come. */
+void cn_bury_quietly(struct cn_source *s, struct cn_process *p, struct cn_process *next)
+{
+	int pidfd = p->pidfd;
+	bool own = p->own_pidfd;
+
+	p->own_pidfd = false;
+	cn_detach(s, p);
+	if (p->ghost) {
+		cn_free_process(s, p);
+		return;
+	}
+	p->pidfd = pidfd; /* it may still be asked for the status */
+	p->own_pidfd = own;
+	next->late = p;
+}
+
 /* The number of a new process belongs to nobody else. */
 static void clear_number(struct cn_source *s, uint32_t tid, struct cn_process *next)
 {
@@ -112,8 +129,11 @@ static bool is_known_birth(struct cn_source *s, struct cn_process *p, const stru
 	}
 	if (!p->seen || p->ghost || time > p->seen + BIRTH_SLACK)
 		return false;
-	/* It was found in /proc before we came here. What was told of it is not told again. */
-	if (!p->told || !s->losses)
+	/*
+	 * It was found in /proc before we came here. What was told of it is not told again; and
+	 * who watches it knows it by the start that /proc has.
+	 */
+	if (!p->root && (!p->told || !s->losses))
 		set_birth(s, p, m);
 	p->seen = 0;
 	return true;
@@ -296,9 +316,9 @@ static void ids_changed(struct cn_source *s, const struct cn_message *m)
 	if (!cds_list_empty(&p->threads))
 		p->mixed |= what;
 	if (what == CN_UID)
-		task->uid = id->r.ruid;
+		task->uid = id->e.euid;
 	else
-		task->gid = id->r.rgid;
+		task->gid = id->e.egid;
 	cn_learn(s, task, what);
 	cn_check_filter(s, p);
 	if (may_tell(s, p))

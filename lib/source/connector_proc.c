@@ -83,20 +83,22 @@ bool cn_proc_stat(uint32_t pid, struct cn_proc *ret_proc)
 	return true;
 }
 
-/* The real ids. */
+/* The effective ids: each line has the real, effective, saved and fs id. */
 bool cn_proc_ids(uint32_t pid, uint32_t *ret_uid, uint32_t *ret_gid)
 {
 	char text[1024];
 	const char *uid, *gid;
+	unsigned int u, g;
 
 	if (!read_proc(pid, "status", text, sizeof(text)))
 		return false;
 	uid = strstr(text, "\nUid:");
 	gid = strstr(text, "\nGid:");
-	if (!uid || !gid)
+	if (!uid || !gid || sscanf(uid + 5, "%*u %u", &u) != 1 ||
+	    sscanf(gid + 5, "%*u %u", &g) != 1)
 		return false;
-	*ret_uid = (uint32_t)strtoul(uid + 5, NULL, 10);
-	*ret_gid = (uint32_t)strtoul(gid + 5, NULL, 10);
+	*ret_uid = u;
+	*ret_gid = g;
 	return true;
 }
 

@@ -222,6 +222,7 @@ static void tell_missing(struct cn_source *s, uint64_t begin)
 	cds_list_for_each_entry_safe (p, next, &s->processes, node) {
 		struct cn_proc proc;
 
+		cn_presume_late(s, p);
 		if (p->ghost && s->pass - p->pass > 1) {
 			cn_remove_process(s, p);
 			continue;

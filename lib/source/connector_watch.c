@@ -9,7 +9,7 @@
  * the socket: each watch has a pidfd, which wakes us at once, and tells when the message was lost.
  */
 #include <errno.h>
-#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -78,14 +78,14 @@ static void take_in_child(struct cn_source *s, struct cn_process *p, pid_t pid)
 	struct cn_task *task = cn_find(s, (uint32_t)pid);
 
 	if (before)
-		cn_bury(s, before, p);
+		cn_bury_quietly(s, before, p);
 	else if (task)
 		cn_remove_thread(s, task);
 	cn_add_process(s, p, (uint32_t)pid);
 	p->leader.start = knell_now(); /* until its birth is heard */
 	p->parent = cn_identify(s, s->self);
-	p->leader.uid = getuid();
-	p->leader.gid = getgid();
+	p->leader.uid = geteuid();
+	p->leader.gid = getegid();
 	cn_learn(s, &p->leader, CN_COMM | CN_UID | CN_GID);
 	cn_check_filter(s, p);
 	/* Without a pidfd (a host that reaps at once) the message alone has to do. */
@@ -117,13 +117,6 @@ pid_t cn_fork(struct knell_source *source)
 	return pid;
 }
 
-static bool is_dead(int pidfd)
-{
-	struct pollfd poll_fd = { .fd = pidfd, .events = POLLIN };
-
-	return poll(&poll_fd, 1, 0) > 0;
-}
-
 /* A process that is not in the table yet. */
 static struct cn_process *take_in(struct cn_source *s, int pidfd, const struct knell_task_id *id)
 {
@@ -134,14 +127,18 @@ static struct cn_process *take_in(struct cn_source *s, int pidfd, const struct k
 	if (!p)
 		return NULL;
 	if (before)
-		cn_bury(s, before, p);
+		cn_bury_quietly(s, before, p);
 	else if (task)
 		cn_remove_thread(s, task);
 	cn_add_process(s, p, id->tgid);
 	p->root = true;
 	p->told = true;
-	p->leader.start = id->start;
-	p->was_dead = is_dead(pidfd);
+	/*
+	 * To a clock tick is not exact enough: who has the same number in the same tick would be
+	 * the same. So each gets a nanosecond of its own in it.
+	 */
+	p->leader.start = id->start ? id->start + s->taken_in++ % cn_proc_tick() : knell_now();
+	p->was_dead = knell_pidfd_dead(pidfd);
 	if (!p->was_dead && cn_proc_stat(id->tgid, &proc) && proc.start == id->start)
 		cn_refresh(s, p, &proc);
 	p->seen = cn_monotonic();
@@ -150,7 +147,7 @@ static struct cn_process *take_in(struct cn_source *s, int pidfd, const struct k
 	 * read, but so may that of who had the number before, up to the end of this tick.
 	 */
 	p->since = cn_monotonic();
-	if (!p->was_dead && is_dead(pidfd)) {
+	if (!p->was_dead && knell_pidfd_dead(pidfd)) {
 		p->was_dead = true;
 		p->leader.alive = true;
 		p->live = 1;
@@ -158,6 +155,17 @@ static struct cn_process *take_in(struct cn_source *s, int pidfd, const struct k
 	if (p->was_dead && id->start + cn_proc_tick() > s->boot_offset)
 		p->since = id->start + cn_proc_tick() - s->boot_offset;
 	return p;
+}
+
+/*
+ * Does the pidfd name this process, or one that got its number after it? Without a pidfd of its own
+ * /proc must say, which knows the start to a clock tick: no number comes round in one.
+ */
+static bool is_of(const struct cn_process *p, const struct knell_task_id *id)
+{
+	if (p->pidfd >= 0)
+		return !knell_pidfd_reaped(p->pidfd);
+	return !id->start || id->start <= p->leader.start;
 }
 
 static int set_watch(struct cn_source *s, struct cn_process *p, int pidfd, uint32_t flags,
@@ -194,7 +202,7 @@ int cn_watch(struct knell_source *source, int pidfd, uint32_t flags, uint64_t co
 	if (knell_pidfd_reaped(pidfd))
 		return -ESRCH;
 	p = cn_find_process(s, (uint32_t)pid);
-	if (p && id.start && id.start > p->leader.start)
+	if (p && !is_of(p, &id))
 		p = NULL; /* who had the number before */
 	if (p && p->ghost)
 		return -EALREADY; /* its death was told before this watch was set */
@@ -219,9 +227,31 @@ static void keep_reaped(struct cn_source *s, struct cn_reaped *reaped, pid_t pid
 	reaped->time = cn_monotonic();
 	if ((WIFEXITED(status) || WIFSIGNALED(status)) && p && cn_wanted(s, p) && !p->reaped) {
 		reaped->process = p;
+		reaped->root = p->root;
 		p->reaped = reaped;
 	}
 	cds_list_add_tail(&reaped->node, &s->reaped);
+}
+
+/*
+ * Is the exit of one who has been waited for still to be heard? An exit's message may come after
+ * those of a parent that waited for it and ended, too.
+ */
+static bool exits_are_late(struct cn_source *s)
+{
+	struct cn_process *p;
+	bool late = false;
+
+	cds_list_for_each_entry (p, &s->processes, node) {
+		if (!cn_wanted(s, p) || kill((pid_t)p->leader.tid, 0) == 0 || errno != ESRCH)
+			continue;
+		late = true;
+		if (!cds_list_empty(&p->dying))
+			continue;
+		p->dying_since = cn_monotonic();
+		cds_list_add_tail(&p->dying, &s->dying);
+	}
+	return late;
 }
 
 static int report_reaped(struct cn_source *s, knell_reap_fn fn, void *userdata)
@@ -231,7 +261,8 @@ static int report_reaped(struct cn_source *s, knell_reap_fn fn, void *userdata)
 	int reported = 0;
 
 	cds_list_for_each_entry_safe (reaped, next, &s->reaped, node) {
-		if (reaped->process && now < reaped->time + REPORT_AFTER)
+		if (now < reaped->time + REPORT_AFTER &&
+		    (reaped->process || (reaped->root && exits_are_late(s))))
 			continue;
 		cds_list_del(&reaped->node);
 		if (reaped->process)
@@ -269,5 +300,7 @@ int cn_reap(struct knell_source *source, knell_reap_fn fn, void *userdata)
 			break;
 	}
 	reported = report_reaped(s, fn, userdata);
-	return reported || !none || !cds_list_empty(&s->reaped) ? reported : -ECHILD;
+	if (reported || !none || !cds_list_empty(&s->reaped) || (!s->stream && exits_are_late(s)))
+		return reported;
+	return -ECHILD;
 }

@@ -137,6 +137,8 @@ struct birth {
 	pid_t tid;
 	bool is_thread;
 	bool sibling; /* CLONE_PARENT */
+	bool unheard; /* met by itself; the one that /proc shows as its parent may have adopted it
+		       */
 	bool flags_known;
 	uint64_t flags;
 	uint32_t exit_signal;
@@ -156,6 +158,10 @@ static void tell_birth(struct pt_source *source, const struct pt_task *task, enu
 	event->u.clone.exit_signal = birth->exit_signal;
 	if (!birth->flags_known)
 		event->unknown |= KNELL_U_FLAGS;
+	if (birth->unheard && scope == KNELL_PROCESS) {
+		memset(&event->parent, 0, sizeof(event->parent));
+		event->unknown |= KNELL_U_PARENT;
+	}
 	knell_pt_commit(source);
 }
 
@@ -372,7 +378,7 @@ void knell_pt_born(struct pt_source *source, pid_t parent_tid, unsigned int even
 /* A held task whose parent was not heard: births are told of whatever /proc shows it to be. */
 static struct pt_task *resolve(struct pt_source *source, pid_t tid)
 {
-	struct birth birth = { .tid = tid };
+	struct birth birth = { .tid = tid, .unheard = true };
 	struct pt_status status;
 	struct pt_task *task;
 

@@ -2,9 +2,11 @@
 /*
  * cgroups.c - cgroups of our own for a test; see cgroups.h.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <mntent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,4 +142,38 @@ void cgroup_remove(struct cgroup *cgroup)
 	if (cgroup->parent[0])
 		(void)write_text(cgroup->parent, "-memory");
 	memset(cgroup, 0, sizeof(*cgroup));
+}
+
+/* Those whose name tells the pid of a test that is dead. */
+static void sweep(const char *mount)
+{
+	DIR *dir = opendir(mount);
+	struct dirent *entry;
+	char path[600];
+
+	while (dir && (entry = readdir(dir))) {
+		long pid;
+
+		if (strncmp(entry->d_name, "knell-test-", 11) != 0)
+			continue;
+		pid = strtol(entry->d_name + 11, NULL, 10);
+		if (pid <= 0 || !kill((pid_t)pid, 0))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s/cgroup.kill", mount, entry->d_name);
+		(void)write_text(path, "1");
+		snprintf(path, sizeof(path), "%s/%s", mount, entry->d_name);
+		(void)rmdir(path);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+void cgroup_sweep(void)
+{
+	char mount[300];
+
+	if (find_mount("cgroup2", NULL, mount, sizeof(mount)))
+		sweep(mount);
+	if (find_mount("cgroup", "memory", mount, sizeof(mount)))
+		sweep(mount);
 }

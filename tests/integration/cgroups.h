@@ -22,4 +22,7 @@ bool cgroup_write(const struct cgroup *cgroup, const char *file, const char *tex
 /* Its processes are dead or dying. Puts everything back as it was. */
 void cgroup_remove(struct cgroup *cgroup);
 
+/* Removes what tests that failed or ran out of time could not remove. */
+void cgroup_sweep(void);
+
 #endif

@@ -22,7 +22,20 @@
 
 #include <knell/knell.h>
 
+#include "cgroups.h"
 #include "support.h"
+
+/*
+ * AddressSanitizer asks for this. A test's process ends with the test, and all its memory with it,
+ * Check's own included; the processes of knell that it starts are looked at, and test_library.c
+ * counts what the library leaves behind.
+ */
+const char *__asan_default_options(void); /* NOLINT: not our name */
+
+const char *__asan_default_options(void) /* NOLINT */
+{
+	return "detect_leaks=0";
+}
 
 /* One test runs at a time, but lines are read later than they are written: a list, in order. */
 #define MAX_TESTS 256
@@ -232,5 +245,6 @@ int main(int argc, char *argv[])
 	make_scratch();
 	status = run_all();
 	remove_scratch();
+	cgroup_sweep();
 	return status;
 }

@@ -97,9 +97,9 @@ static void compare(const struct knell_event *event, const struct truth *truth,
 		ck_assert_uint_eq(ids->old_fs, before->ids.fs);
 	}
 	if (event->kind == KNELL_UID && !(event->unknown & KNELL_U_UID))
-		ck_assert_uint_eq(event->uid, truth->ids.real);
+		ck_assert_uint_eq(event->uid, truth->ids.effective);
 	if (event->kind == KNELL_GID && !(event->unknown & KNELL_U_GID))
-		ck_assert_uint_eq(event->gid, truth->ids.real);
+		ck_assert_uint_eq(event->gid, truth->ids.effective);
 }
 
 START_TEST(every_way_to_change)

@@ -103,15 +103,20 @@ static void start_run(struct terminal *terminal, const char *option, const char 
 	if (asprintf(&source, "--source=%s", test_source()) < 0)
 		ck_abort_msg("out of memory");
 	start_job(terminal, LIST(test_knell(), "run", source, option, "--", test_program("deaths"),
-				 "--truth", "truth", mode));
+				 "--ready", "truth", mode));
 }
 
 /* Afterwards the job is in the foreground again. */
 static void continue_job(const struct terminal *terminal)
 {
+	char *text;
+
 	unlink("job");
 	write_file("fg", "");
 	ck_assert_int_eq(await_number("job", "continued"), terminal->job);
+	sleep_ms(150);
+	text = read_file("job");
+	ck_assert_msg(text && !strstr(text, "stopped"), "continued, it stopped again: %s", text);
 	unlink("job");
 }
 
@@ -284,7 +289,7 @@ START_TEST(progress_is_one_line)
 	if (test_source_is("none"))
 		test_skip("source none hears nothing");
 	start_run(&terminal, "--progress", "xcpu"); /* takes a second */
-	expect_end(&terminal, W_EXITCODE(0, 0));
+	expect_end(&terminal, W_EXITCODE(0, SIGXCPU));
 	text = screen(&terminal);
 	ck_assert_msg(strchr(text, '\r') != NULL, "no live line on the screen:\n%s", text);
 }

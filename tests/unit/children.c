@@ -6,9 +6,11 @@
 #include <check.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <mntent.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -170,6 +172,25 @@ struct knell_engine *open_pidfd(void)
 bool tells_late(void)
 {
 	return knell_pidfd_tells_late();
+}
+
+bool cgroup_make(char *directory, size_t size, const char **ret_path)
+{
+	FILE *mounts = setmntent("/proc/self/mounts", "re");
+	struct mntent *mount;
+	bool made = false;
+
+	ck_assert_ptr_nonnull(mounts);
+	while ((mount = getmntent(mounts)) != NULL) {
+		if (strcmp(mount->mnt_type, "cgroup2") != 0)
+			continue;
+		snprintf(directory, size, "%s/knell-unit-XXXXXX", mount->mnt_dir);
+		made = mkdtemp(directory) != NULL;
+		*ret_path = directory + strlen(mount->mnt_dir);
+		break;
+	}
+	endmntent(mounts);
+	return made;
 }
 
 void say_skipped(const char *why)

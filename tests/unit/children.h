@@ -60,6 +60,12 @@ struct knell_engine *open_pidfd(void);
 /* Does this kernel tell the status of a stranger's child once it is reaped? */
 bool tells_late(void);
 
+/*
+ * Makes a cgroup, and says where: its directory, and its path below the mount. False if that is not
+ * possible here. The test removes it.
+ */
+bool cgroup_make(char *directory, size_t size, const char **ret_path);
+
 /* Says on standard error that, and why, a part of a test does not run here. */
 void say_skipped(const char *why);
 

@@ -133,9 +133,9 @@ int fake_open(struct knell_engine **ret_engine, const struct knell_options *opti
 
 struct knell_task_id fake_id(pid_t pid)
 {
-	return (struct knell_task_id){
-		.start = (uint64_t)pid * 1000, .tid = (uint32_t)pid, .tgid = (uint32_t)pid
-	};
+	return (struct knell_task_id){ .start = (uint64_t)pid * 1000,
+				       .tid = (uint32_t)pid,
+				       .tgid = (uint32_t)pid };
 }
 
 static int fake_watch(struct knell_source *source, int pidfd, uint32_t flags, uint64_t cookie,

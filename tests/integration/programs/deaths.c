@@ -2,12 +2,13 @@
 /*
  * deaths - dies in the way that its argument names.
  *
- *   deaths [--truth FILE] [--cgroup DIR] MODE [ARG]
+ *   deaths [--truth FILE | --ready FILE] [--cgroup DIR] MODE [ARG]
  *
  * Without --truth this process itself dies. With it a child dies, and the truth file gets "ready
  * PID" from the child when it has prepared everything (and from those that wait to be killed only
  * then), and "dead PID PPID STATUS" from its parent, which waited for it; the parent then exits
- * with 0. --cgroup moves the one that dies into that cgroup first.
+ * with 0. With --ready there is no child, but "ready PID" is written all the same. --cgroup moves
+ * the one that dies into that cgroup first.
  *
  *   exit N         exits
  *   segv abort     faults, aborts
@@ -30,6 +31,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -326,21 +328,23 @@ int main(int argc, char *argv[])
 {
 	const struct mode *mode;
 	const char *cgroup = NULL;
+	bool by_child = false;
 	pid_t pid = 0;
 	int status;
 
 	for (; argc > 2 && argv[1][0] == '-'; argc -= 2, argv += 2) {
 		if (!strcmp(argv[1], "--cgroup"))
 			cgroup = argv[2];
-		else if (!strcmp(argv[1], "--truth"))
+		else if (!strcmp(argv[1], "--truth") || !strcmp(argv[1], "--ready"))
 			truth = open(argv[2], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 		else
 			return 125;
+		by_child = by_child || !strcmp(argv[1], "--truth");
 	}
 	if (argc < 2)
 		return 125;
 	mode = find_mode(argv[1]);
-	if (truth >= 0)
+	if (by_child)
 		pid = fork();
 	if (pid < 0)
 		return 125;

@@ -87,7 +87,7 @@ static int walk(const char *copy, const char *truth_path)
 	return 125;
 }
 
-/* Running as the copy: exec has changed the effective and the saved uid, and set the fs ids back. */
+/* Running as the copy: exec changed the effective and the saved uid, and set the fs ids back. */
 static int walk_on(void)
 {
 	tell_uid();
