@@ -382,7 +382,9 @@ int adopt(struct bpf_iter__task *ctx)
 	entry = *place;
 	slot = slot_of(task, entry);
 	if (slot) { /* it is in */
-		slot->flags |= order.slot_flags;
+		slot->flags |= order.slot_flags & ~SLOT_QUIET;
+		if (!(order.slot_flags & SLOT_QUIET))
+			slot->flags &= ~SLOT_QUIET;
 		order.slot = KNELL_INTEREST_SLOT(entry);
 		return 0;
 	}

@@ -6,8 +6,8 @@
  *
  * Interest table: an array indexed by the kernel's tgid. An entry is 0 for a process that nobody
  * watches, else (watch << 32 | slot): slot 0 says that there was no slot left for it. The entry of
- * a process with a slot stays until the slot is given back; whether it speaks of the task at hand or
- * of an earlier one with the same number is told by the slot's start time.
+ * a process with a slot stays until the slot is given back; whether it speaks of the task at hand
+ * or of an earlier one with the same number is told by the slot's start time.
  *
  * Who may touch a slot:
  *   SLOT_FREE     it is on a free list, or just taken from one: its taker's alone
@@ -59,6 +59,7 @@ enum knell_slot_state {
 #define SLOT_INHERIT    (1u << 4) /* its children are watched, too */
 #define SLOT_FOUND      (1u << 5) /* it was alive when it was taken in: its birth was not heard */
 #define SLOT_FOUND_DEAD (1u << 6) /* and it was dead by then: when it died is not known */
+#define SLOT_QUIET      (1u << 7) /* nobody waits for its exit itself: its pidfd wakes */
 
 #define KNELL_RSS_UNKNOWN (~0ull)
 

@@ -164,7 +164,7 @@ __noinline int tell(__u32 index, __u32 what)
 	struct knell_slot *slot = slot_at(index);
 	struct knell_watch_entry *watch;
 	struct knell_head *head;
-	bool immediate = false;
+	bool immediate = false, quiet;
 	__u32 home;
 
 	if (!slot)
@@ -174,11 +174,13 @@ __noinline int tell(__u32 index, __u32 what)
 	head = head_at(home);
 	if (!head)
 		return 0;
+	quiet = what == SLOT_EXIT && slot->flags & SLOT_QUIET;
 	if (watch && what & SLOT_EXIT)
 		immediate = watch->immediate > (slot->flags & SLOT_ROOT ? 0u : 1u);
 	if (!__sync_fetch_and_or(&slot->pending, what))
 		push_dead(home, index);
-	wake(head, immediate);
+	if (!quiet)
+		wake(head, immediate);
 	return 0;
 }
 

@@ -37,15 +37,18 @@ static bool has_job_control(void)
 }
 
 /*
- * The command stopped by itself. The shell waits for us, so we stop, too. What the terminal stops
- * has reached us by itself already; then this is over when we get here, and SIGCONT is pending.
+ * The command stopped; the shell waits for us, so we stop, too. But what the terminal stops (^Z, or
+ * reading in the background) is its whole process group, and we are in it unless the command made
+ * one of its own: that stop is ours already, and may be over by now.
  */
-static void stop_too(struct run *run)
+static void stop_too(struct run *run, int signo)
 {
+	bool by_terminal = signo == SIGTSTP || signo == SIGTTIN || signo == SIGTTOU;
 	sigset_t pending;
 
 	sigpending(&pending);
-	if (sigismember(&pending, SIGCONT) || !has_job_control())
+	if (sigismember(&pending, SIGCONT) || !has_job_control() ||
+	    (by_terminal && getpgid(run->root) == getpgrp()))
 		return;
 	progress_erase(run->progress);
 	raise(SIGSTOP);
@@ -57,7 +60,7 @@ static void on_child(pid_t pid, int status, void *userdata)
 
 	if (WIFSTOPPED(status)) {
 		if (pid == run->root)
-			stop_too(run);
+			stop_too(run, WSTOPSIG(status));
 		return;
 	}
 	if (WIFCONTINUED(status))

@@ -101,7 +101,8 @@ int bpf_watch(struct knell_source *source, int pidfd, uint32_t flags, uint64_t c
 	struct knell_adopt order = {
 		.mode = ADOPT_THIS,
 		.watch = KNELL_WATCH_TREE,
-		.slot_flags = SLOT_ROOT | (flags & KNELL_W_SUBTREE ? SLOT_INHERIT : 0),
+		.slot_flags = SLOT_ROOT | (flags & KNELL_W_SUBTREE ? SLOT_INHERIT : 0) |
+			      (flags & KNELL_WATCH_QUIET ? SLOT_QUIET : 0),
 	};
 	int r;
 

@@ -75,11 +75,11 @@ START_TEST(own_child)
 		wait_to_be_killed(NULL);
 	}
 	ck_assert_int_eq(watch_pid(&ear, &verdict, pid, 0, KNELL_AT_ANY), 0);
-	kill(pid, SIGTERM);
+	kill(pid, SIGKILL);
 	turn_until(&ear, &verdict.count, 1, "a verdict");
-	ck_assert_int_eq(await_exit(pid), SIGTERM);
+	ck_assert_int_eq(await_exit(pid), SIGKILL);
 	turn_for(&ear, 20);
-	expect_verdict(&verdict, pid, SIGTERM);
+	expect_verdict(&verdict, pid, SIGKILL);
 	ck_assert_uint_eq(verdict.kind, KNELL_EXITED);
 	expect_record(&ear, pid);
 	ear_close(&ear);
@@ -507,7 +507,7 @@ static void use_again_often(unsigned int rounds)
 
 START_TEST(pid_used_again)
 {
-	use_again_often(test_scaled(1000));
+	use_again_often(test_scaled(500));
 }
 END_TEST
 
@@ -528,7 +528,7 @@ START_TEST(pid_used_again_in_a_namespace)
 		if (knell_open(&engine, &options) == -ENOTSUP)
 			test_skip("%.150s", knell_last_error());
 		knell_close(engine);
-		use_again_often(test_scaled(300));
+		use_again_often(test_scaled(200));
 		exit(0);
 	}
 	ck_assert_int_eq(await_exit_for(pid, 110), 0);
@@ -600,7 +600,7 @@ START_TEST(few_pids)
 		if (knell_open(&engine, &options) == -ENOTSUP)
 			test_skip("%.150s", knell_last_error());
 		knell_close(engine);
-		wrap(test_scaled(60));
+		wrap(test_scaled(20));
 		exit(0);
 	}
 	ck_assert_int_eq(await_exit_for(pid, 110), 0);
