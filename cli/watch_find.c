@@ -38,7 +38,7 @@ static int add(struct watch *watch, pid_t pid, int pidfd, const char comm[KNELL_
 
 	if (watch->count == watch->room) {
 		size_t room = watch->room ? 2 * watch->room : 16;
-		struct watched **grown = reallocarray(watch->list, room, sizeof(*grown));
+		struct watched **grown = reallocarray(watch->list, room, sizeof(struct watched *));
 
 		if (!grown)
 			return no_memory();

@@ -177,7 +177,7 @@ static const struct knell_source_ops *find_source(const char *name)
 int knell_open(struct knell_engine **ret_engine, const struct knell_options *options)
 {
 	const struct knell_source_ops *ops;
-	struct knell_options o;
+	struct knell_options o = { 0 };
 	int r = complete_options(&o, options);
 
 	if (r < 0)
@@ -194,7 +194,7 @@ int knell_open(struct knell_engine **ret_engine, const struct knell_options *opt
 int knell_open_source(struct knell_engine **ret_engine, const struct knell_source_ops *ops,
 		      const struct knell_options *options)
 {
-	struct knell_options o;
+	struct knell_options o = { 0 };
 	int r = complete_options(&o, options);
 
 	return r < 0 ? r : open_with(ret_engine, ops, &o);

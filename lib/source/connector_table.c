@@ -24,7 +24,7 @@ int cn_table_open(struct cn_table *table)
 
 static struct cn_task **bucket_of(const struct cn_table *table, uint32_t tid)
 {
-	return &table->buckets[(tid * 2654435761u) & (table->size - 1)];
+	return &table->buckets[(size_t)(tid * 2654435761u) & (table->size - 1)];
 }
 
 /* Without memory it stays as it is, and gets slower. */

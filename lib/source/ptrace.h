@@ -180,7 +180,7 @@ struct pt_item {
 };
 
 /* ptrace_tracer.c */
-void *knell_pt_tracer(void *source);
+void *knell_pt_tracer(void *arg);
 int knell_pt_bell_open(struct pt_bell *bell);
 void knell_pt_bell_close(struct pt_bell *bell);
 void knell_pt_bell_ring(const struct pt_bell *bell);

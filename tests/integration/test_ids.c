@@ -192,7 +192,7 @@ START_TEST(before_the_exit)
 			state[event->task.tgid] = 0;
 		}
 	}
-	ck_assert_uint_eq(ear.heard[KNELL_UID], 2 * n);
+	ck_assert_uint_eq(ear.heard[KNELL_UID], 2 * (size_t)n);
 	ck_assert_uint_eq(ear.heard[KNELL_EXIT], n + 1);
 	ck_assert_uint_eq(ear.heard[KNELL_GAP], 0);
 	ear_expect_whole_lives(&ear);
