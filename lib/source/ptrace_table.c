@@ -168,10 +168,9 @@ void knell_pt_remove_thread(struct pt_table *table, struct pt_task *task)
 /* Its threads are gone already, wait(2) sees to that; if one was missed, it goes here. */
 void knell_pt_remove_process(struct pt_table *table, struct pt_process *process)
 {
-	/* The analyzer does not see that to_this takes it off the list. */
 	while (process->threads)
-		knell_pt_remove_thread(table,
-				       process->threads); // NOLINT(clang-analyzer-unix.Malloc)
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): to_this takes it off the list */
+		knell_pt_remove_thread(table, process->threads);
 	take_out(table, &process->leader);
 	while (process->signals) {
 		struct pt_signal *signal = process->signals;
