@@ -200,9 +200,10 @@ void knell_pt_table_close(struct pt_table *table)
 	while (table->used > 0 && i < table->capacity) {
 		struct pt_task *task = table->slots[i];
 
-		if (task) /* removing it empties the slot: the analyzer does not see that, either */
-			knell_pt_remove_process(
-				table, task->process); // NOLINT(clang-analyzer-unix.Malloc)
+		if (task)
+			/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): removing it empties the slot
+			 */
+			knell_pt_remove_process(table, task->process);
 		else
 			i++;
 	}
