@@ -219,6 +219,7 @@ static void cn_close(struct knell_source *source)
 
 	cn_mark_close(&s->marker);
 	cn_table_close(s);
+	cds_list_splice(&s->unreaped, &s->reaped);
 	cds_list_for_each_entry_safe (reaped, next, &s->reaped, node) {
 		free(reaped);
 	}
@@ -329,6 +330,7 @@ static int cn_open(struct knell_source **ret_source, struct knell_engine *engine
 	CDS_INIT_LIST_HEAD(&s->found);
 	CDS_INIT_LIST_HEAD(&s->dying);
 	CDS_INIT_LIST_HEAD(&s->reaped);
+	CDS_INIT_LIST_HEAD(&s->unreaped);
 	r = open_socket(s);
 	if (r == 0 && cn_table_open(&s->table) < 0)
 		r = knell_fail(-ENOMEM, "no memory for a table of tasks");

@@ -72,6 +72,7 @@ struct cn_process {
 	uint32_t losses;    /* its threads are all known, if nothing was lost since */
 	uint32_t pass;      /* the pass that found it alive */
 	bool root;
+	bool forked;   /* by knell_fork() */
 	bool subtree;  /* its children are watched, too */
 	bool passes;   /* the stream's filter lets it pass */
 	bool counted;  /* in cn_source.watched */
@@ -130,6 +131,7 @@ struct cn_source {
 	struct cds_list_head found; /* processes that are to be announced */
 	struct cds_list_head dying;
 	struct cds_list_head reaped;
+	struct cds_list_head unreaped; /* children of knell_fork() whose death was told before */
 	uint32_t self;
 	uint64_t self_start;
 	uint64_t init_start;
@@ -250,6 +252,7 @@ int cn_watch(struct knell_source *source, int pidfd, uint32_t flags, uint64_t co
 	     struct knell_task_id *ret_id);
 int cn_reap(struct knell_source *source, knell_reap_fn fn, void *userdata);
 void cn_hear_pidfds(struct cn_source *s);
+void cn_note_unreaped(struct cn_source *s, const struct cn_process *p);
 void cn_release_pidfd(struct cn_source *s, struct cn_process *p);
 
 #endif

@@ -80,6 +80,8 @@ static void tell_death(struct cn_source *s, struct cn_process *p, const struct c
 	}
 	if (p->reaped)
 		p->reaped->process = NULL; /* knell_reap() may tell it now */
+	else if (p->forked)
+		cn_note_unreaped(s, p);
 	p->reaped = NULL;
 }
 

@@ -92,6 +92,31 @@ static void take_in_child(struct cn_source *s, struct cn_process *p, pid_t pid)
 	hear_pidfd(s, p, knell_pidfd_open(pid), true);
 }
 
+void cn_note_unreaped(struct cn_source *s, const struct cn_process *p)
+{
+	struct cn_reaped *note = calloc(1, sizeof(*note));
+
+	if (!note)
+		return;
+	note->pid = (pid_t)p->leader.tid;
+	cds_list_add_tail(&note->node, &s->unreaped);
+}
+
+static bool was_forked(struct cn_source *s, pid_t pid)
+{
+	struct cn_reaped *note, *next;
+	bool found = false;
+
+	cds_list_for_each_entry_safe (note, next, &s->unreaped, node) {
+		if (note->pid != pid)
+			continue;
+		cds_list_del(&note->node);
+		free(note);
+		found = true;
+	}
+	return found;
+}
+
 pid_t cn_fork(struct knell_source *source)
 {
 	struct cn_source *s = (struct cn_source *)source;
@@ -104,6 +129,7 @@ pid_t cn_fork(struct knell_source *source)
 	p->root = true;
 	p->subtree = true;
 	p->expected = true;
+	p->forked = true;
 	p->since = cn_monotonic();
 	prctl(PR_GET_NAME, p->leader.comm); /* the child has this thread's name */
 	pid = fork();
@@ -112,8 +138,10 @@ pid_t cn_fork(struct knell_source *source)
 		free(p);
 		return knell_fail(r, "cannot fork: %s", strerror(-r));
 	}
-	if (pid > 0)
+	if (pid > 0) {
+		was_forked(s, pid); /* the last one of this number: its parent was faster */
 		take_in_child(s, p, pid);
+	}
 	return pid;
 }
 
@@ -227,8 +255,10 @@ static void keep_reaped(struct cn_source *s, struct cn_reaped *reaped, pid_t pid
 	reaped->time = cn_monotonic();
 	if ((WIFEXITED(status) || WIFSIGNALED(status)) && p && cn_wanted(s, p) && !p->reaped) {
 		reaped->process = p;
-		reaped->root = p->root;
+		reaped->root = p->forked;
 		p->reaped = reaped;
+	} else if (WIFEXITED(status) || WIFSIGNALED(status)) {
+		reaped->root = was_forked(s, pid);
 	}
 	cds_list_add_tail(&reaped->node, &s->reaped);
 }

@@ -31,7 +31,7 @@
 	(PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC)
 
 /* A parent that is only waiting for a CPU is heard sooner than this. */
-#define HOLD_NS 20000000u
+#define HOLD_NS 300000000u
 /* Who lived for less is not asked for its name when it dies. */
 #define NAME_LIFE_NS 1000000u
 
@@ -341,7 +341,8 @@ static bool read_birth(struct pt_source *source, pid_t parent_tid, unsigned int 
 	ret->is_thread = !is_leader(ret->tid);
 	if (ret->is_thread)
 		return true;
-	ret->sibling = ret->forker && knell_pt_proc_status(source, ret->tid, &status) &&
+	/* A sibling (CLONE_PARENT), or adopted since its parent was killed: nobody can say. */
+	ret->unheard = ret->forker && knell_pt_proc_status(source, ret->tid, &status) &&
 		       status.ppid != ret->forker->leader.tid;
 	if (event != PTRACE_EVENT_CLONE)
 		ret->exit_signal = SIGCHLD;

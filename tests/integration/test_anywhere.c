@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +90,12 @@ static struct numbers count(const struct run *run)
 	return n;
 }
 
+static void expect_line(const char *text, const char *line, unsigned int times)
+{
+	ck_assert_msg(count_of(text, line) == times, "'%s' is not %u times in:\n%s", line, times,
+		      text);
+}
+
 /* Where nobody is let in, nobody cannot run it. */
 static bool others_may_run(void)
 {
@@ -111,6 +118,7 @@ static void run_workload(const char *name, void (*prepare)(void))
 				test_program("deaths")),
 		.how = { .prepare = prepare },
 	};
+	const struct record *record;
 	struct numbers n;
 
 	chmod(".", 0777);
@@ -126,9 +134,18 @@ static void run_workload(const char *name, void (*prepare)(void))
 	ck_assert_uint_eq(n.execs, 6);
 	ck_assert_uint_eq(n.failed, 3);
 	ck_assert_uint_eq(n.signalled, 1);
-	ck_assert_msg(strstr(run.err, "6 processes"), "the report does not say how many:\n%s",
-		      run.err);
-	printf("# %s: %.*s\n", name, (int)strcspn(run.err, "\n"), run.err);
+	expect_line(run.err, "processes 6 started", 1);
+	expect_line(run.err, "failed    3, of them 1 by a signal", 1);
+	expect_line(run.err, "killed by SIGTERM", 1);
+	expect_line(run.err, "exited 3", 1);
+	expect_line(run.err, "lost      nothing", 1);
+	/* What is not known is left out, not made up. */
+	for (record = run.records.all; record < records_end(&run.records); record++) {
+		bool died = is_event(record, "exit") && record->signal == SIGTERM;
+
+		ck_assert(!died || !record->sender.known || record->sender.pid == record->pid);
+		ck_assert(!is_event(record, "clone") || record->pid > 0);
+	}
 }
 
 START_TEST(as_root)

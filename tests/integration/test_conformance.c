@@ -668,7 +668,7 @@ static void hear_stranger(struct play *play)
 	nursery_start_reaping(&nursery, pid);
 	turn_until(&ear, &verdict.count, 1, "a verdict");
 	ck_assert_int_eq(nursery_reaped(&nursery) & ~WCOREFLAG, play->status);
-	turn_for(&ear, 50);
+	turn_for(&ear, 100);
 	expect_verdict(&verdict, pid, play->status);
 	ck_assert_uint_eq(count_records(&ear, KNELL_EXIT, pid), can(KNELL_CAN_WATCH) ? 1 : 0);
 	nursery_close(&nursery);

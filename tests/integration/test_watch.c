@@ -499,7 +499,7 @@ START_TEST(exec_environment)
 	char expected[300], *found;
 
 	setenv("KNELL_PID", "not this", 1);
-	watch.args = LIST("--exec=env | grep ^KNELL_[PNSRV] | grep -v SOURCE= | sort >vars; "
+	watch.args = LIST("--exec=env | grep ^KNELL_[PNSRV] | grep -v -e SOURCE= -e ^KNELL_VM= | sort >vars; "
 			  "readlink /proc/self/fd/0 >stdin",
 			  number(pid));
 	tool_start(&watch);
