@@ -110,7 +110,9 @@ static void conclude(struct target *t, bool final)
 	}
 	if (!known && t->fd >= 0)
 		known = knell_pidfd_status(t->fd, &status) == 0;
-	if (!known && !final && !t->released && knell_pidfd_tells_late()) {
+	/* The connector's message comes a moment after the pidfd is readable. */
+	if (!known && !final &&
+	    ((t->heard && !t->held) || (!t->released && knell_pidfd_tells_late()))) {
 		target_wait(t);
 		return;
 	}

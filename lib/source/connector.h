@@ -72,18 +72,17 @@ struct cn_process {
 	uint32_t losses;    /* its threads are all known, if nothing was lost since */
 	uint32_t pass;      /* the pass that found it alive */
 	bool root;
-	bool forked;   /* by knell_fork() */
-	bool subtree;  /* its children are watched, too */
-	bool passes;   /* the stream's filter lets it pass */
-	bool counted;  /* in cn_source.watched */
-	bool taken;    /* exec: the new leader's ids are known already */
-	uint8_t mixed; /* CN_*: what is not the same for all of its threads */
-	bool expected; /* knell_fork() made it, and its birth is still to be heard */
-	bool told;     /* its birth, or that it lives */
-	bool ghost;    /* its death was told, but not heard yet */
-	bool was_dead; /* a zombie when the watch was set */
-	int pidfd;     /* of a watch: its owner's, or ours */
-	bool own_pidfd;
+	bool forked;             /* by knell_fork() */
+	bool subtree;            /* its children are watched, too */
+	bool passes;             /* the stream's filter lets it pass */
+	bool counted;            /* in cn_source.watched */
+	bool taken;              /* exec: the new leader's ids are known already */
+	uint8_t mixed;           /* CN_*: what is not the same for all of its threads */
+	bool expected;           /* knell_fork() made it, and its birth is still to be heard */
+	bool told;               /* its birth, or that it lives */
+	bool ghost;              /* its death was told, but not heard yet */
+	bool was_dead;           /* a zombie when the watch was set */
+	int pidfd;               /* of a watch; ours */
 	uint64_t dying_since;    /* CLOCK_MONOTONIC */
 	struct cn_process *late; /* who had this pid before, and whose death is still to be heard */
 	struct cn_reaped *reaped;

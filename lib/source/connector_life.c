@@ -15,6 +15,7 @@
  * something is heard of them, and a child of the root of a watched subtree is not in the subtree.
  */
 #include <string.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "connector.h"
@@ -75,16 +76,16 @@ void cn_bury(struct cn_source *s, struct cn_process *p, struct cn_process *next)
 void cn_bury_quietly(struct cn_source *s, struct cn_process *p, struct cn_process *next)
 {
 	int pidfd = p->pidfd;
-	bool own = p->own_pidfd;
 
-	p->own_pidfd = false;
+	if (pidfd >= 0)
+		epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, pidfd, NULL);
+	p->pidfd = -1;
 	cn_detach(s, p);
 	if (p->ghost) {
 		cn_free_process(s, p);
 		return;
 	}
 	p->pidfd = pidfd; /* it may still be asked for the status */
-	p->own_pidfd = own;
 	next->late = p;
 }
 

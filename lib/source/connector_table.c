@@ -169,7 +169,7 @@ void cn_free_process(struct cn_source *s, struct cn_process *p)
 
 		if (p->counted)
 			s->watched--;
-		if (p->own_pidfd && p->pidfd >= 0)
+		if (p->pidfd >= 0)
 			close(p->pidfd);
 		if (p->reaped)
 			p->reaped->process = NULL;

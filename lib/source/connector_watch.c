@@ -9,6 +9,7 @@
  * the socket: each watch has a pidfd, which wakes us at once, and tells when the message was lost.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,28 +28,30 @@ void cn_release_pidfd(struct cn_source *s, struct cn_process *p)
 {
 	if (p->pidfd < 0)
 		return;
+	/* By hand: a copy that some child inherited would keep it in the set. */
 	epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, p->pidfd, NULL);
-	if (p->own_pidfd)
-		close(p->pidfd);
+	close(p->pidfd);
 	p->pidfd = -1;
 }
 
-static int hear_pidfd(struct cn_source *s, struct cn_process *p, int pidfd, bool own)
+/* Takes the pidfd, which is ours. */
+static int hear_pidfd(struct cn_source *s, struct cn_process *p, int pidfd)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = p };
+	int r;
 
 	if (pidfd < 0)
 		return pidfd;
-	if (p->pidfd >= 0 || epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, pidfd, &event) < 0) {
-		int r = p->pidfd >= 0 ? 0 : -errno;
-
-		if (own)
-			close(pidfd);
-		return r;
+	if (p->pidfd >= 0) {
+		close(pidfd);
+		return 0;
 	}
-	p->pidfd = pidfd;
-	p->own_pidfd = own;
-	return 0;
+	r = epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, pidfd, &event) < 0 ? -errno : 0;
+	if (r < 0)
+		close(pidfd);
+	else
+		p->pidfd = pidfd;
+	return r;
 }
 
 /* Which of those we watch are dead; each tells it once. */
@@ -89,7 +92,7 @@ static void take_in_child(struct cn_source *s, struct cn_process *p, pid_t pid)
 	cn_learn(s, &p->leader, CN_COMM | CN_UID | CN_GID);
 	cn_check_filter(s, p);
 	/* Without a pidfd (a host that reaps at once) the message alone has to do. */
-	hear_pidfd(s, p, knell_pidfd_open(pid), true);
+	hear_pidfd(s, p, knell_pidfd_open(pid));
 }
 
 void cn_note_unreaped(struct cn_source *s, const struct cn_process *p)
@@ -199,7 +202,9 @@ static bool is_of(const struct cn_process *p, const struct knell_task_id *id)
 static int set_watch(struct cn_source *s, struct cn_process *p, int pidfd, uint32_t flags,
 		     uint64_t cookie)
 {
-	int r = hear_pidfd(s, p, pidfd, false);
+	/* A copy: the owner may close his when he gives the watch up, or in its verdict. */
+	int own = fcntl(pidfd, F_DUPFD_CLOEXEC, 0);
+	int r = own < 0 ? -errno : hear_pidfd(s, p, own);
 
 	if (r < 0)
 		return knell_fail(r, "cannot wait for the process: %s", strerror(-r));
