@@ -500,7 +500,7 @@ const struct knell_source_ops knell_source_ptrace = {
 	.fd = ptrace_fd,
 	.dispatch = ptrace_dispatch,
 	.can = KNELL_CAN_FORK | KNELL_CAN_STATUS | KNELL_CAN_THREADS | KNELL_CAN_FILE |
-	       KNELL_CAN_ARGS | KNELL_CAN_USAGE,
+	       KNELL_CAN_ARGS | KNELL_CAN_COMM | KNELL_CAN_USAGE,
 	.fork = ptrace_fork,
 	.reap = ptrace_reap,
 	.reconcile = ptrace_reconcile,
