@@ -4,8 +4,9 @@
  * owns nothing but the order of things:
  *
  *   A record of the source is heard while the source delivers it, without a look at any descriptor.
- *   A pidfd that is readable comes after a source that is dispatched once more: what the source
- *   knows of that death was known to it before the pidfd was. Only then is the pidfd asked itself.
+ *   A pidfd that is readable comes after a source that is dispatched once more: most know of a
+ *   death before its pidfd does. The connector's message comes a moment later, and is waited for
+ *   if the pidfd itself does not know the status.
  *
  * A callback may cancel any watch. So every list that is walked while callbacks run is taken from
  * its front, and a target leaves all lists before its callback is called.

@@ -52,6 +52,8 @@ static void set_name(struct proc *p, const struct knell_event *e)
 		words_copy_comm(p->comm, e->comm);
 	else if (e->kind == KNELL_EXEC && !(e->unknown & KNELL_U_FILE))
 		words_copy_comm(p->comm, words_basename(knell_exec_file(e)));
+	else if (e->kind == KNELL_EXEC)
+		memset(p->comm, 0, sizeof(p->comm)); /* it runs something else now: what? */
 }
 
 static int on_birth(struct report *report, const struct knell_event *e)

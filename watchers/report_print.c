@@ -127,6 +127,10 @@ static void print_counts(const struct page *page, const struct report *report)
 	uint64_t started = report->births + unheard;
 	const char *about = unheard || report->lost_deaths ? "about " : "";
 
+	if (!started) { /* not even the command's own: this source hears no births */
+		line(page, "processes", NULL, "not heard");
+		return;
+	}
 	line(page, "processes", NULL, "%s started, %s%s at once, %s %s", words_count(started).s,
 	     about, words_count((uint64_t)report->peak.most_processes).s,
 	     words_count(report->execs).s, plural(report->execs, "exec", "execs"));
