@@ -110,6 +110,7 @@ static bool was_forked(struct cn_source *s, pid_t pid)
 	struct cn_reaped *note, *next;
 	bool found = false;
 
+	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): who is freed was taken off the list */
 	cds_list_for_each_entry_safe (note, next, &s->unreaped, node) {
 		if (note->pid != pid)
 			continue;

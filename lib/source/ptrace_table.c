@@ -201,8 +201,7 @@ void knell_pt_table_close(struct pt_table *table)
 		struct pt_task *task = table->slots[i];
 
 		if (task)
-			/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): removing it empties the slot
-			 */
+			/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it leaves its slot */
 			knell_pt_remove_process(table, task->process);
 		else
 			i++;

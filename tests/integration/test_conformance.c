@@ -742,6 +742,7 @@ START_TEST(exec_by_another_thread)
 		if (ear.all[i].kind == KNELL_EXEC)
 			last = &ear.all[i];
 	ck_assert_uint_eq(ear.heard[KNELL_EXEC], 2);
+	ck_assert_ptr_nonnull(last);
 	ck_assert_uint_eq(last->u.exec.old_tid, (uint32_t)await_number("truth", "old_tid"));
 	ck_assert_uint_eq(last->task.tid, (uint32_t)pid);
 	ck_assert_uint_eq(last->task.start, the_only(&ear, KNELL_CLONE, pid)->task.start);

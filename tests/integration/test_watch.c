@@ -499,9 +499,10 @@ START_TEST(exec_environment)
 	char expected[300], *found;
 
 	setenv("KNELL_PID", "not this", 1);
-	watch.args = LIST("--exec=env | grep ^KNELL_[PNSRV] | grep -v -e SOURCE= -e ^KNELL_VM= | sort >vars; "
-			  "readlink /proc/self/fd/0 >stdin",
-			  number(pid));
+	watch.args = LIST(
+		"--exec=env | grep ^KNELL_[PNSRV] | grep -v -e SOURCE= -e ^KNELL_VM= | sort >vars; "
+		"readlink /proc/self/fd/0 >stdin",
+		number(pid));
 	tool_start(&watch);
 	tool_await_listening(&watch);
 	kill_victim(pid, SIGKILL);
