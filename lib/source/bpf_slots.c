@@ -113,9 +113,8 @@ bool slot_give_back(struct bpf_source *s, uint32_t index)
 
 	__atomic_compare_exchange_n(&s->interest[slot->interest], &entry, 0, false,
 				    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
-	/* Pairs with slot_enter(): it counts itself, then looks at the state. */
-	__atomic_store_n(&slot->state, SLOT_LEAVING, __ATOMIC_SEQ_CST);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	/* A full barrier. Pairs with slot_enter(): it counts itself, then looks at the state. */
+	__atomic_exchange_n(&slot->state, SLOT_LEAVING, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&slot->writers, __ATOMIC_SEQ_CST) ||
 	    __atomic_load_n(&slot->pending, __ATOMIC_SEQ_CST))
 		return false;
