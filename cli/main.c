@@ -115,8 +115,13 @@ int main(int argc, char **argv)
 		return STATUS_FAILED;
 	}
 	for (size_t i = 0; i < COMMANDS; i++) {
-		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].run(argc - 1, argv + 1);
+		static char program[32]; /* what getopt(3) begins its complaints with */
+
+		if (strcmp(argv[1], commands[i].name) != 0)
+			continue;
+		snprintf(program, sizeof(program), "knell: %s", commands[i].name);
+		argv[1] = program;
+		return commands[i].run(argc - 1, argv + 1);
 	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
 		print_help(stdout);
