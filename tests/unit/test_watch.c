@@ -209,7 +209,7 @@ END_TEST
 
 static void *be_a_thread(void *tid)
 {
-	*(pid_t *)tid = (pid_t)syscall(SYS_gettid);
+	__atomic_store_n((pid_t *)tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
 	pause();
 	return NULL;
 }
@@ -219,7 +219,7 @@ START_TEST(test_bad_tasks)
 	struct knell_engine *engine = open_pidfd();
 	struct told told = { 0 };
 	struct knell_watch_options o = told_options(&told, KNELL_AT_ANY);
-	volatile pid_t tid = 0;
+	pid_t tid = 0;
 	pthread_t thread;
 	int fd;
 
@@ -229,8 +229,8 @@ START_TEST(test_bad_tasks)
 	ck_assert_int_eq(knell_watch_pidfd(engine, NULL, -1, &o), -EINVAL);
 	ck_assert_int_eq(knell_watch_pidfd(engine, NULL, 12345, &o), -EINVAL);
 	ck_assert_int_eq(knell_watch_pidfd(engine, NULL, knell_fd(engine), &o), -EINVAL);
-	ck_assert_int_eq(pthread_create(&thread, NULL, be_a_thread, (void *)&tid), 0);
-	while (!tid)
+	ck_assert_int_eq(pthread_create(&thread, NULL, be_a_thread, &tid), 0);
+	while (!__atomic_load_n(&tid, __ATOMIC_ACQUIRE))
 		usleep(1000);
 	ck_assert_int_eq(knell_watch_pid(engine, NULL, tid, &o), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(knell_last_error(), "thread"));
