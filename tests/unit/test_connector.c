@@ -317,6 +317,8 @@ static void on_change(const struct ids_change *change, void *userdata)
 	struct changes *changes = userdata;
 
 	ck_assert_uint_ne(change->time, 0);
+	if (change->tid != change->tgid)
+		return; /* ThreadSanitizer's own thread, to which glibc passes the change on */
 	if (change->kind != KNELL_UID || change->tgid >= sizeof(changes->of))
 		changes->others++;
 	else if (change->real == 1 || change->effective == 2)
