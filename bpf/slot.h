@@ -104,8 +104,8 @@ __noinline int slot_put(__u32 pool, __u32 index)
 }
 
 /*
- * Rings the bell if the reaper sleeps deeply enough. The exchange pairs with the exchange and re-check
- * in bpf_source's go_to_sleep(): one of the two sees the other.
+ * Rings the bell if the reaper sleeps deeply enough. The exchange pairs with the exchange and
+ * re-check in bpf_source's go_to_sleep(): one of the two sees the other.
  */
 static __always_inline void wake(struct knell_head *head, bool immediate)
 {

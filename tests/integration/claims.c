@@ -130,12 +130,13 @@ static struct knell_watch_options options_of(struct verdict *verdict, uint32_t f
 {
 	static uint64_t cookie;
 
+	cookie++;
 	memset(verdict, 0, sizeof(*verdict));
 	return (struct knell_watch_options){
 		.size = sizeof(struct knell_watch_options),
 		.flags = flags,
 		.moment = moment,
-		.cookie = ++cookie,
+		.cookie = cookie,
 		.fn = on_verdict,
 		.userdata = verdict,
 	};
