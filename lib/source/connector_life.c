@@ -247,7 +247,7 @@ static struct cn_task *only_thread(struct cn_process *p)
 {
 	if (cds_list_empty(&p->threads) || p->threads.next->next != &p->threads)
 		return NULL;
-	/* cppcheck-suppress nullPointer: it is how the macro finds an offset */
+	/* cppcheck-suppress nullPointer ; it is how the macro finds an offset */
 	return cds_list_entry(p->threads.next, struct cn_task, sibling);
 }
 
