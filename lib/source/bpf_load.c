@@ -162,10 +162,11 @@ static void *map_array(const struct bpf_map *map)
 	return at == MAP_FAILED ? NULL : at;
 }
 
-static void unmap_array(void *at, const struct bpf_map *map)
+static void *unmap_array(void *at, const struct bpf_map *map)
 {
 	if (at)
 		munmap(at, mapped_size(map));
+	return NULL;
 }
 
 static int map_arrays(struct bpf_source *s)
@@ -209,10 +210,10 @@ static void unload(struct bpf_source *s)
 	if (!s->skel)
 		return;
 	knell_bpf__detach(s->skel);
-	unmap_array(s->interest, s->skel->maps.interest);
-	unmap_array(s->slots, s->skel->maps.slots);
-	unmap_array(s->heads, s->skel->maps.heads);
-	unmap_array(s->watches, s->skel->maps.watches);
+	s->interest = unmap_array(s->interest, s->skel->maps.interest);
+	s->slots = unmap_array(s->slots, s->skel->maps.slots);
+	s->heads = unmap_array(s->heads, s->skel->maps.heads);
+	s->watches = unmap_array(s->watches, s->skel->maps.watches);
 	ring_destroy(&s->bell, false);
 	for (uint32_t i = 0; s->rings && i < s->cpus; i++)
 		ring_destroy(&s->rings[i], true);

@@ -42,6 +42,14 @@ void slots_destroy(struct bpf_source *s)
 	free(s->older);
 	free(s->cookie);
 	free(s->lost_seen);
+	/* A load without trampolines may follow, and fail before it makes them anew. */
+	s->told = NULL;
+	s->link = NULL;
+	s->batch = NULL;
+	s->newer = NULL;
+	s->older = NULL;
+	s->cookie = NULL;
+	s->lost_seen = NULL;
 }
 
 uint32_t pool_take(struct bpf_source *s)
