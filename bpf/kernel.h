@@ -30,6 +30,7 @@ typedef struct {
 
 struct list_head {
 	struct list_head *next;
+	struct list_head *prev;
 };
 
 struct ns_common {
@@ -187,6 +188,11 @@ struct bpf_iter__task {
 
 /* The shape of the tracepoint since 6.16: with a third argument. */
 typedef void (*btf_trace_sched_process_exit)(void *, struct task_struct *, bool);
+
+/* The verifier's own list of kernel functions: it says which ones there are. */
+enum special_kfunc_type {
+	KF_bpf_rdonly_cast = 1
+};
 
 #pragma clang attribute pop
 

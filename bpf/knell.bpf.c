@@ -12,6 +12,9 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
+#include <linux/sched.h>
+
+#include "hint.h"
 #include "signal.h"
 #include "slot.h"
 #include "task.h"
@@ -30,8 +33,8 @@ static __always_inline void count_lost(__u32 home)
 static __always_inline void fill_head(struct knell_event *event, struct task_struct *task,
 				      __u64 entry, __u32 home, __u8 kind, __u8 scope)
 {
-	const struct cred *cred = BPF_CORE_READ(task, cred);
-	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	const struct cred *cred = task->cred;
+	struct task_struct *leader = task->group_leader;
 
 	event->version = KNELL_EVENT_VERSION;
 	event->kind = kind;
@@ -47,41 +50,15 @@ static __always_inline void fill_head(struct knell_event *event, struct task_str
 		thread_id(&event->task, task);
 	else
 		process_id(&event->task, task);
-	process_id(&event->parent, BPF_CORE_READ(leader, real_parent));
-	event->uid = BPF_CORE_READ(cred, euid.val);
-	event->gid = BPF_CORE_READ(cred, egid.val);
+	process_id(&event->parent, leader->real_parent);
+	event->uid = cred->euid.val;
+	event->gid = cred->egid.val;
 	event->cgroup = cgroup_of(task);
 	event->cookie = KNELL_INTEREST_SLOT(entry); /* the library puts the watch's cookie here */
 	copy_comm(event->comm, task->comm);
 }
 
 /* ---- births ---- */
-
-static __always_inline void tell_birth(struct knell_slot *slot, __u32 index)
-{
-	struct knell_head *head = head_at(slot->home);
-	__u32 home = slot->home;
-	void *ring = bpf_map_lookup_elem(&rings, &home);
-	struct knell_ref *ref;
-
-	if (!head || !ring)
-		return;
-	ref = bpf_ringbuf_reserve(ring, sizeof(*ref), 0);
-	if (!ref) { /* not lost: the slot tells it */
-		head->sweep = 1;
-		wake(head, true);
-		return;
-	}
-	ref->size = sizeof(*ref);
-	ref->version = KNELL_EVENT_VERSION;
-	ref->kind = KNELL_CLONE;
-	ref->scope = KNELL_PROCESS;
-	ref->is_ref = 1;
-	ref->slot = index;
-	ref->reserved = 0;
-	bpf_ringbuf_submit(ref, BPF_RB_NO_WAKEUP);
-	wake_for_ring(head, ring);
-}
 
 /* The number was used before by a process that the kernel has released, but not yet freed. */
 static __always_inline void retire(__u64 entry)
@@ -106,16 +83,15 @@ static __always_inline void fill_birth(struct knell_slot *slot, struct task_stru
 				       __u64 clone_flags)
 {
 	process_id(&slot->task, child);
-	take_moment(&slot->birth, child);
+	take_moment(&slot->birth, child, child->start_boottime);
 	slot->clone_flags = clone_flags;
 	slot->exit_signal = child->exit_signal;
-	__builtin_memcpy(slot->comm, slot->birth.comm, sizeof(slot->comm));
-	slot->kill.signo = 0;
-	slot->term.signo = 0;
-	slot->other.signo = 0;
+	leader_comm(slot->comm, child->group_leader);
+	slot->signals = 0;
 	slot->pending = 0;
 	slot->execed = 0;
 	slot->interest = child->tgid;
+	hint_leader(child->group_leader);
 }
 
 /* Where a process gets its slot from, and what with it. */
@@ -155,8 +131,8 @@ static __always_inline __u32 settle(const struct origin *from, struct task_struc
 	slot->creator_slot = creator ? from->creator : 0;
 	slot->creator_start = creator ? creator->task.start : 0;
 	fill_birth(slot, child, clone_flags);
-	/* Release: whoever sees it alive sees its birth. */
-	__sync_lock_test_and_set(&slot->state, SLOT_ALIVE);
+	/* Whoever sees it alive sees its birth. */
+	publish(&slot->state, SLOT_ALIVE);
 	return (__u32)taken;
 }
 
@@ -165,7 +141,6 @@ static __always_inline int inherit(const struct origin *from, struct task_struct
 				   __u64 clone_flags)
 {
 	__u64 *place = interest_at(child->tgid);
-	struct knell_slot *slot;
 	__u32 index;
 
 	if (!place) { /* pid_max was raised after we started */
@@ -179,10 +154,10 @@ static __always_inline int inherit(const struct origin *from, struct task_struct
 	if (*place)
 		retire(*place);
 	index = settle(from, child, clone_flags);
+	hint_number(child->tgid);
 	*place = KNELL_INTEREST(from->watch, index);
-	slot = slot_at(index);
-	if (slot)
-		tell_birth(slot, index);
+	if (index)
+		tell(index, SLOT_BORN);
 	else
 		count_birth_lost(from->watch, child->tgid);
 	return 0;
@@ -198,7 +173,7 @@ static __always_inline bool passes(struct task_struct *task, const char *name)
 {
 	char comm[KNELL_COMM_LEN];
 
-	if (filter.match & MATCH_UID && BPF_CORE_READ(task, cred, euid.val) != filter.uid)
+	if (filter.match & MATCH_UID && task->cred->euid.val != filter.uid)
 		return false;
 	if (filter.match & MATCH_CGROUP && cgroup_of(task) != filter.cgroup)
 		return false;
@@ -272,8 +247,7 @@ static __always_inline bool is_armed_for(__u64 entry, __u32 tid)
 	return watch && watch->armed_tid == tid;
 }
 
-SEC("tp_btf/task_newtask")
-int BPF_PROG(born, struct task_struct *child, unsigned long clone_flags)
+static __noinline int BPF_PROG(born_watched, struct task_struct *child, unsigned long clone_flags)
 {
 	__u64 ids = bpf_get_current_pid_tgid();
 	__u64 *place = interest_at(ids >> 32);
@@ -283,8 +257,9 @@ int BPF_PROG(born, struct task_struct *child, unsigned long clone_flags)
 
 	if (!stream && (!place || !*place))
 		return 0;
+	child = followed(child);
 	entry = place ? *place : 0;
-	creator = slot_of((struct task_struct *)bpf_get_current_task_btf(), entry);
+	creator = slot_of(followed((struct task_struct *)bpf_get_current_task_btf()), entry);
 	if (child->pid != child->tgid) {
 		if (want_threads && (creator || (entry && !KNELL_INTEREST_SLOT(entry))))
 			tell_thread_birth(child, entry, clone_flags);
@@ -309,6 +284,16 @@ int BPF_PROG(born, struct task_struct *child, unsigned long clone_flags)
 		return 0;
 	}
 	return inherit(&from, child, clone_flags);
+}
+
+SEC("tp_btf/task_newtask")
+int born(__u64 *ctx)
+{
+	struct task_struct *creator = followed((struct task_struct *)ctx[0])->real_parent;
+
+	if (ctx[1] & (CLONE_PARENT | CLONE_THREAD)) /* it is a sibling of its creator */
+		creator = (struct task_struct *)bpf_get_current_task_btf();
+	return may_watch(creator->tgid) ? born_watched(ctx) : 0;
 }
 
 /* ---- taking in those that live already ---- */
@@ -336,15 +321,15 @@ static __always_inline __u32 take_in(const struct origin *from, struct task_stru
 	slot = slot_at(index);
 	if (!slot)
 		return 0;
-	slot->birth.time = slot->task.start;
 	entry = KNELL_INTEREST(from->watch, index);
+	hint_number(task->tgid);
 	if (__sync_val_compare_and_swap(place, old, entry) != old) {
 		slot->state = SLOT_FREE;
 		slot_put(slot->pool, index);
 		return 0;
 	}
-	tell_birth(slot, index);
-	if (BPF_CORE_READ(task, signal, live.counter) == 0) {
+	tell(index, SLOT_BORN);
+	if (task->signal->live.counter == 0) {
 		slot->flags |= SLOT_FOUND_DEAD;
 		tell_death(place, entry, task);
 	}
@@ -368,7 +353,7 @@ static __always_inline void tell_alive(struct bpf_iter__task *ctx, struct task_s
 SEC("iter/task")
 int adopt(struct bpf_iter__task *ctx)
 {
-	struct task_struct *task = ctx->task;
+	struct task_struct *task = ctx->task ? followed(ctx->task) : NULL;
 	struct origin from = { .watch = order.watch, .slot_flags = order.slot_flags | SLOT_FOUND };
 	struct knell_slot *slot;
 	__u64 *place, entry;
@@ -389,8 +374,8 @@ int adopt(struct bpf_iter__task *ctx)
 		return 0;
 	}
 	if (order.mode == ADOPT_CHILDREN) {
-		struct task_struct *parent = BPF_CORE_READ(task, real_parent);
-		__u64 *above = interest_at(BPF_CORE_READ(parent, tgid));
+		struct task_struct *parent = task->real_parent;
+		__u64 *above = interest_at(parent->tgid);
 
 		slot = above ? slot_of(parent, *above) : NULL;
 		if (!slot || !(slot->flags & SLOT_INHERIT))
@@ -438,9 +423,9 @@ static __always_inline void tell_alive(struct bpf_iter__task *ctx, struct task_s
 static __always_inline __u32 read_args(struct exec_scratch *record, __u32 at,
 				       struct task_struct *task)
 {
-	struct mm_struct *mm = BPF_CORE_READ(task, mm);
-	unsigned long start = BPF_CORE_READ(mm, arg_start);
-	__u32 total = (__u32)(BPF_CORE_READ(mm, arg_end) - start);
+	struct mm_struct *mm = task->mm;
+	unsigned long start = mm->arg_start;
+	__u32 total = (__u32)(mm->arg_end - start);
 	__u32 n = total;
 
 	record->exec.args_total = total;
@@ -453,8 +438,8 @@ static __always_inline __u32 read_args(struct exec_scratch *record, __u32 at,
 	return n;
 }
 
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(execed, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+static __noinline int BPF_PROG(execed_watched, struct task_struct *task, int old_pid,
+			       struct linux_binprm *bprm)
 {
 	__u64 *place = interest_at(task->tgid);
 	struct knell_event *event;
@@ -466,6 +451,8 @@ int BPF_PROG(execed, struct task_struct *task, int old_pid, struct linux_binprm 
 
 	if (!place || (!stream && !*place))
 		return 0;
+	task = followed(task);
+	hint_leader(task); /* it may have become the leader by this */
 	slot = slot_of(task, *place);
 	if (!slot && (!*place || KNELL_INTEREST_SLOT(*place)))
 		slot = follow(task, task->comm);
@@ -473,7 +460,7 @@ int BPF_PROG(execed, struct task_struct *task, int old_pid, struct linux_binprm 
 		return 0;
 	if (slot && !slot->execed) {
 		slot->execed = 1;
-		slot->fork_rss = BPF_CORE_READ(task, signal, maxrss) * page_size;
+		slot->fork_rss = task->signal->maxrss * page_size;
 	}
 	home = slot ? slot->home : home_of(task->tgid);
 	record = bpf_map_lookup_elem(&scratch, &zero);
@@ -520,15 +507,23 @@ int BPF_PROG(execed, struct task_struct *task, int old_pid, struct linux_binprm 
 	return 0;
 }
 
+SEC("tp_btf/sched_process_exec")
+int execed(__u64 *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx[0];
+
+	return may_watch(task->tgid) ? execed_watched(ctx) : 0;
+}
+
 /* Keeps the name in the slot, so that nobody needs to ask /proc for it. */
-SEC("tp_btf/task_rename")
-int BPF_PROG(renamed, struct task_struct *task, const char *comm)
+static __noinline int BPF_PROG(renamed_watched, struct task_struct *task, const char *comm)
 {
 	__u64 *place = interest_at(task->tgid);
 	struct knell_slot *slot;
 
 	if (!place || (!stream && !*place) || task->pid != task->tgid)
 		return 0;
+	task = followed(task);
 	slot = slot_enter(task, *place, SLOT_ALIVE);
 	if (slot) {
 		copy_comm(slot->comm, comm);
@@ -539,6 +534,14 @@ int BPF_PROG(renamed, struct task_struct *task, const char *comm)
 	if (slot)
 		copy_comm(slot->comm, comm);
 	return 0;
+}
+
+SEC("tp_btf/task_rename")
+int renamed(__u64 *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx[0];
+
+	return may_watch(task->tgid) ? renamed_watched(ctx) : 0;
 }
 
 /* ---- credentials ---- */
@@ -572,10 +575,8 @@ static __always_inline void tell_ids(struct task_struct *task, __u32 index, __u8
 
 #define IDS(what, new, old)                                                                        \
 	{                                                                                          \
-		BPF_CORE_READ(new, what.val), BPF_CORE_READ(new, e##what.val),                     \
-			BPF_CORE_READ(new, s##what.val), BPF_CORE_READ(new, fs##what.val),         \
-			BPF_CORE_READ(old, what.val), BPF_CORE_READ(old, e##what.val),             \
-			BPF_CORE_READ(old, s##what.val), BPF_CORE_READ(old, fs##what.val)          \
+		new->what.val, new->e##what.val, new->s##what.val, new->fs##what.val,              \
+			old->what.val, old->e##what.val, old->s##what.val, old->fs##what.val       \
 	}
 
 static __always_inline bool ids_differ(const struct knell_ids *ids)
@@ -588,7 +589,7 @@ static __always_inline bool ids_differ(const struct knell_ids *ids)
 SEC("fentry/commit_creds")
 int BPF_PROG(recredited, struct cred *new)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+	struct task_struct *task = followed((struct task_struct *)bpf_get_current_task_btf());
 	__u64 *place = interest_at(task->tgid);
 	const struct cred *old;
 	struct knell_slot *slot;
@@ -598,7 +599,7 @@ int BPF_PROG(recredited, struct cred *new)
 	slot = slot_of(task, *place);
 	if (!slot)
 		return 0;
-	old = BPF_CORE_READ(task, real_cred);
+	old = task->real_cred;
 	struct knell_ids uids = IDS(uid, new, old);
 	if (ids_differ(&uids))
 		tell_ids(task, KNELL_INTEREST_SLOT(*place), KNELL_UID, &uids);
@@ -610,9 +611,8 @@ int BPF_PROG(recredited, struct cred *new)
 
 /* ---- signals ---- */
 
-SEC("tp_btf/signal_generate")
-int BPF_PROG(signalled, int signo, struct kernel_siginfo *info, struct task_struct *target,
-	     int group, int result)
+static __noinline int BPF_PROG(signalled_watched, int signo, struct kernel_siginfo *info,
+			       struct task_struct *target, int group, int result)
 {
 	__u64 *place = interest_at(target->tgid);
 	unsigned long given = 0;
@@ -622,6 +622,7 @@ int BPF_PROG(signalled, int signo, struct kernel_siginfo *info, struct task_stru
 		return 0;
 	if (result != TRACE_SIGNAL_DELIVERED && result != TRACE_SIGNAL_LOSE_INFO)
 		return 0;
+	target = followed(target);
 	slot = slot_enter(target, *place, SLOT_ALIVE);
 	if (!slot)
 		return 0;
@@ -633,12 +634,23 @@ int BPF_PROG(signalled, int signo, struct kernel_siginfo *info, struct task_stru
 	return 0;
 }
 
+/* Most signals are a parent's SIGCHLD. */
+SEC("tp_btf/signal_generate")
+int signalled(__u64 *ctx)
+{
+	struct task_struct *target = (struct task_struct *)ctx[2];
+
+	if ((int)ctx[0] == SIGCHLD || !may_watch(target->tgid))
+		return 0;
+	return signalled_watched(ctx);
+}
+
 /* ---- deaths ---- */
 
 /* A leader that dies because another of its threads runs exec, and becomes the leader. */
 static __always_inline bool is_replaced(struct task_struct *task)
 {
-	struct task_struct *heir = BPF_CORE_READ(task, signal, group_exec_task);
+	struct task_struct *heir = task->signal->group_exec_task;
 
 	return task->pid == task->tgid && heir && heir != task;
 }
@@ -670,11 +682,11 @@ static __always_inline void tell_thread_death(struct task_struct *task, __u64 en
 /* Status of a process: what exit_group or a deadly signal set, else what its leader left. */
 static __always_inline int status_of(struct task_struct *task)
 {
-	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	struct signal_struct *signal = task->signal;
 
-	if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT)
-		return BPF_CORE_READ(signal, group_exit_code);
-	return BPF_CORE_READ(task, group_leader, exit_code);
+	if (signal->flags & SIGNAL_GROUP_EXIT)
+		return signal->group_exit_code;
+	return task->group_leader->exit_code;
 }
 
 /*
@@ -715,14 +727,13 @@ static __always_inline void tell_death(__u64 *place, __u64 entry, struct task_st
 		return;
 	if (__sync_val_compare_and_swap(&slot->state, SLOT_ALIVE, SLOT_DYING) != SLOT_ALIVE)
 		return;
-	take_moment(&slot->death, task);
+	take_moment(&slot->death, task, bpf_ktime_get_boot_ns());
 	slot->status = status_of(task);
 	slot->cause = cause_of(task);
 	take_usage(&slot->usage, task);
 	add_threads(&slot->usage, task);
 	better_peak(slot, &slot->usage, peak_rss(task));
-	/* Release: the bit in `pending` that tell() sets is what the reaper acquires. */
-	__sync_lock_test_and_set(&slot->state, SLOT_DEAD);
+	publish(&slot->state, SLOT_DEAD);
 	tell(index, SLOT_EXIT);
 }
 
@@ -750,34 +761,44 @@ static __always_inline int on_exit(struct task_struct *task, bool group_dead)
  * other alive nominates the process, and tell_death() elects one. The kernel that loads the program
  * has one of the two: the other branch is never looked at.
  */
+static __noinline int died_watched(__u64 *ctx)
+{
+	struct task_struct *task = followed((struct task_struct *)ctx[0]);
+
+	if (bpf_core_type_exists(btf_trace_sched_process_exit))
+		return on_exit(task, ctx[1] & 1);
+	return on_exit(task, task->signal->live.counter == 0);
+}
+
 SEC("tp_btf/sched_process_exit")
 int died(__u64 *ctx)
 {
 	struct task_struct *task = (struct task_struct *)ctx[0];
 
-	if (bpf_core_type_exists(btf_trace_sched_process_exit))
-		return on_exit(task, ctx[1] & 1);
-	return on_exit(task, BPF_CORE_READ(task, signal, live.counter) == 0);
+	return may_watch(task->tgid) ? died_watched(ctx) : 0;
 }
 
 /* The kernel skipped our exit program: the death is certain all the same. */
 static __always_inline void tell_missed(struct knell_slot *slot, __u32 index,
 					struct task_struct *task)
 {
-	if (__sync_val_compare_and_swap(&slot->state, SLOT_ALIVE, SLOT_DYING) != SLOT_ALIVE)
+	if (*(volatile __u32 *)&slot->state != SLOT_ALIVE ||
+	    __sync_val_compare_and_swap(&slot->state, SLOT_ALIVE, SLOT_DYING) != SLOT_ALIVE)
 		return;
 	slot->death = slot->birth;
 	slot->death.time = bpf_ktime_get_boot_ns();
 	slot->status = status_of(task);
 	slot->cause = cause_of(task);
 	take_usage(&slot->usage, task);
-	__sync_lock_test_and_set(&slot->state, SLOT_DEAD);
+	publish(&slot->state, SLOT_DEAD);
 	tell(index, SLOT_EXIT);
 }
 
-SEC("tp_btf/sched_process_free")
-int BPF_PROG(freed, struct task_struct *task)
+static __noinline int BPF_PROG(freed_watched, struct task_struct *task)
 {
+	/* Cold by now, all of it: fetched before anything waits for something else. Every thread is
+	 * released, and has left its time behind: the sum is final. */
+	__u64 runtime = followed(task)->signal->sum_sched_runtime;
 	__u64 *place = interest_at(task->tgid);
 	struct knell_slot *slot;
 	__u32 index;
@@ -789,6 +810,7 @@ int BPF_PROG(freed, struct task_struct *task)
 	index = KNELL_INTEREST_SLOT(entry);
 	if (entry & KNELL_ARMED)
 		return 0;
+	task = followed(task);
 	slot = slot_of(task, entry);
 	if (!slot)
 		return 0;
@@ -797,30 +819,37 @@ int BPF_PROG(freed, struct task_struct *task)
 	if (!slot)
 		return 0;
 	slot->freed.time = bpf_ktime_get_boot_ns();
-	/* Every thread is released, and has left what it used behind: the sum is final. */
-	take_usage(&slot->freed.usage, task);
-	better_peak(slot, &slot->freed.usage,
-		    slot->usage.maxrss == KNELL_RSS_UNKNOWN ? 0 : slot->usage.maxrss);
+	slot->freed.runtime = runtime;
 	slot->flags |= SLOT_FREE_USAGE;
 	tell(index, SLOT_FREED); /* the reaper clears the entry when it gives the slot back */
 	slot_leave(slot);
 	return 0;
 }
 
+SEC("tp_btf/sched_process_free")
+int freed(__u64 *ctx)
+{
+	return may_watch_task((void *)ctx[0]) ? freed_watched(ctx) : 0;
+}
+
 /* ---- asked for by the library ---- */
 
-/* Says who calls, in the kernel's numbers, and from which pid namespace. */
+/*
+ * Says who calls, in the kernel's numbers, and from which pid namespace. The caller's own interest
+ * entry may be written after this.
+ */
 SEC("syscall")
 int whoami(void *ctx)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+	struct task_struct *task = followed((struct task_struct *)bpf_get_current_task_btf());
 	struct upid number = { 0 };
-	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	struct pid *pid = task->thread_pid;
 	struct pid_namespace *ns;
-	__u32 level = BPF_CORE_READ(pid, level);
+	__u32 level = pid->level;
 
 	own_tid = task->pid;
 	own_tgid = task->tgid;
+	hint_number(own_tgid);
 	if (level > 32)
 		return -1;
 	bpf_probe_read_kernel(&number, bpf_core_type_size(struct upid),

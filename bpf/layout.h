@@ -46,20 +46,20 @@ enum knell_slot_state {
 	SLOT_LEAVING
 };
 
-/* knell_slot.pending: the first bit that is set puts the slot on its home's dead list. */
-#define SLOT_EXIT    (1u << 0) /* the death is to be told */
-#define SLOT_FREED   (1u << 1) /* the kernel freed the task */
-#define SLOT_RETIRED (1u << 2) /* its pid was used again before we saw it freed */
+/* knell_slot.pending: the first bit that is set puts the slot on its home's list. */
+#define SLOT_BORN    (1u << 0) /* the birth is to be told */
+#define SLOT_EXIT    (1u << 1) /* the death is to be told */
+#define SLOT_FREED   (1u << 2) /* the kernel freed the task */
+#define SLOT_RETIRED (1u << 3) /* its pid was used again before we saw it freed */
 
 /* knell_slot.flags */
 #define SLOT_ROOT       (1u << 0) /* the watch was set on this task */
 #define SLOT_MISSED     (1u << 1) /* its death was not seen: certain, but status unknown */
-#define SLOT_FREE_USAGE (1u << 2) /* freed.usage is filled in */
-#define SLOT_UNLISTED   (1u << 3) /* pending, but on no list: found by a sweep */
-#define SLOT_INHERIT    (1u << 4) /* its children are watched, too */
-#define SLOT_FOUND      (1u << 5) /* it was alive when it was taken in: its birth was not heard */
-#define SLOT_FOUND_DEAD (1u << 6) /* and it was dead by then: when it died is not known */
-#define SLOT_QUIET      (1u << 7) /* nobody waits for its exit itself: its pidfd wakes */
+#define SLOT_FREE_USAGE (1u << 2) /* freed.runtime is filled in */
+#define SLOT_INHERIT    (1u << 3) /* its children are watched, too */
+#define SLOT_FOUND      (1u << 4) /* it was alive when it was taken in: its birth was not heard */
+#define SLOT_FOUND_DEAD (1u << 5) /* and it was dead by then: when it died is not known */
+#define SLOT_QUIET      (1u << 6) /* nobody waits for its exit itself: its pidfd wakes */
 
 #define KNELL_RSS_UNKNOWN (~0ull)
 
@@ -85,13 +85,25 @@ struct knell_moment {
 	char comm[KNELL_COMM_LEN];
 };
 
+/* knell_slot.signal */
+enum knell_slot_signal {
+	SIGNAL_KILL,  /* the KILL that ended it */
+	SIGNAL_TERM,  /* the last TERM, INT or HUP */
+	SIGNAL_OTHER, /* the last other signal that its default action made deadly */
+	KNELL_SLOT_SIGNALS
+};
+
+/*
+ * One group for each moment of its life, and each has cache lines of its own: when it comes, a line
+ * is fetched from the CPU of the reaper that read it last.
+ */
 struct knell_slot {
-	__u32 next; /* in a free or dead list */
+	__u32 next; /* in a free list, or in that of its home */
 	__u32 state;
 	__u32 pending;
 	__u32 flags;
 	__u32 watch;
-	__u32 home; /* the ring and the dead list that all events of this process go to */
+	__u32 home; /* the ring and the list that all events of this process go to */
 	__u32 pool; /* the free list that it goes back to */
 	__u32 creator_slot;
 	__u32 writers;  /* programs that are in it now, on behalf of others */
@@ -100,37 +112,42 @@ struct knell_slot {
 	struct knell_task_id task;
 
 	struct knell_moment birth;
+
 	__u64 clone_flags;
+	__u64 fork_rss;            /* what the kernel had as its peak at the first exec, bytes */
+	char comm[KNELL_COMM_LEN]; /* its name now */
 	__u32 exit_signal;
 	__u32 execed;   /* has it run exec? */
-	__u64 fork_rss; /* what the kernel had as its peak at the first exec, bytes */
-
-	char comm[KNELL_COMM_LEN]; /* its name now */
-	struct knell_signal kill;  /* the KILL that ended it */
-	struct knell_signal term;  /* the last TERM, INT or HUP */
-	struct knell_signal other; /* the last other signal that its default action made deadly */
+	__u32 signals;  /* which of signal[] are filled in */
+	__u32 unlisted; /* pending, but on no list: found by a sweep */
+	struct {
+		__u64 time;
+		__u64 runtime; /* all that its threads ran, the last steps of their deaths included
+				*/
+	} freed;
 
 	struct knell_moment death;
+
 	__s32 status;
 	__u32 cause; /* enum knell_reason, where the death itself shows it */
 	struct knell_raw_usage usage;
+	__u64 pad1;
 
-	struct {
-		__u64 time;
-		struct knell_raw_usage usage;
-	} freed;
-	__u64 pad[2]; /* to whole cache lines: neighbours die on other CPUs */
+	struct knell_signal signal[KNELL_SLOT_SIGNALS];
+	__u64 pad2[5]; /* neighbours die on other CPUs */
 };
 
 /* One for each CPU. Each group has a cache line: reapers and CPUs write to different ones. */
 struct knell_head {
-	__u64 dead; /* first slot of the dead list; pushed one by one, taken whole */
+	__u64 news; /* first slot of those with something to tell; pushed one by one, taken whole */
 	__u64 pad0[7];
 	__u64 free; /* tag << 32 | first slot of the free list; the tag makes a pop safe */
 	__u64 pad1[7];
 	__u32 sleeping; /* enum knell_sleep; exchanged to 0 by whoever rings the bell */
-	__u32 sweep;    /* a record that named a slot was lost: look at every slot */
-	__u64 pad2[7];
+	__u32 urgent;   /* a death that wakes even from SLEEP_BATCH is, or will be, on the list */
+	__u32 sweep;    /* a slot could not be pushed: look at every one */
+	__u32 reserved;
+	__u64 pad2[6];
 	__u64 lost; /* exec, id and thread records that the ring refused */
 	__u64 bells;
 	__u64 pad3[6];
@@ -147,23 +164,9 @@ enum knell_sleep {
 struct knell_watch_entry {
 	__u64 lost_births; /* born beyond the reserve */
 	__u64 lost_deaths;
-	__u32 immediate; /* a death wakes the reaper at once: 1: the root's, 2: any */
 	__u32 armed_tid; /* the thread whose next child is the root (the kernel's number) */
-	__u64 reserved;
-};
-
-/*
- * What a ring carries for a birth: the slot has the rest. Full records carry 0 in `is_ref`, where
- * struct knell_event has `reserved`.
- */
-struct knell_ref {
-	__u32 size;
-	__u8 version;
-	__u8 kind;
-	__u8 scope;
-	__u8 is_ref;
-	__u32 slot;
 	__u32 reserved;
+	__u64 reserved2;
 };
 
 /* What the iterator over all tasks is to do with each process. */
@@ -192,7 +195,6 @@ struct knell_pass {
 	char comm[KNELL_COMM_LEN];
 };
 
-KNELL_ASSERT_SIZE(knell_ref, 16);
 KNELL_ASSERT_SIZE(knell_head, 4 * KNELL_CACHE_LINE);
 KNELL_ASSERT_SIZE(knell_slot, 9 * KNELL_CACHE_LINE);
 

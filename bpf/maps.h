@@ -20,6 +20,16 @@ struct {
 	__type(value, __u64);
 } interest SEC(".maps");
 
+/* Bits, set and never cleared: which numbers and which tasks may be watched. See hint.h. */
+#define HINT_WORDS 1024u
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 * HINT_WORDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} hints SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

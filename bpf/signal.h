@@ -33,7 +33,7 @@ static __always_inline __u8 kill_reason(struct task_struct *target, struct task_
 {
 	if (target->tgid != now->tgid)
 		return now->flags & PF_EXITING ? KNELL_R_PIDNS : KNELL_R_KERNEL;
-	if (BPF_CORE_READ(target, signal, rlim[RLIMIT_CPU].rlim_max) != ~0ul)
+	if (target->signal->rlim[RLIMIT_CPU].rlim_max != ~0ul)
 		return KNELL_R_RLIMIT;
 	return KNELL_R_KERNEL;
 }
@@ -88,23 +88,23 @@ static __always_inline bool is_user(int code)
 
 static __always_inline void take_sender(struct knell_signal *to, struct task_struct *now)
 {
-	struct task_struct *parent = BPF_CORE_READ(now, real_parent);
-	struct task_struct *leader = BPF_CORE_READ(now, group_leader);
+	struct task_struct *parent = now->real_parent;
+	struct task_struct *leader = now->group_leader;
 
 	to->known = KNELL_S_PID | KNELL_S_UID | KNELL_S_COMM | KNELL_S_PARENT | KNELL_S_CGROUP;
 	to->cgroup = cgroup_of(now);
 	to->pid = tgid_nr(now);
 	to->ppid = tgid_nr(parent);
-	to->uid = BPF_CORE_READ(now, cred, uid.val);
+	to->uid = now->cred->uid.val;
 	copy_comm(to->comm, leader->comm);
-	leader = BPF_CORE_READ(parent, group_leader);
+	leader = parent->group_leader;
 	copy_comm(to->pcomm, leader->comm);
 }
 
 static __always_inline void take_signal(struct knell_signal *to, int signo, unsigned long info,
 					struct task_struct *target)
 {
-	struct task_struct *now = (struct task_struct *)bpf_get_current_task_btf();
+	struct task_struct *now = followed((struct task_struct *)bpf_get_current_task_btf());
 	int code = info == SEND_SIG_NOINFO ? SI_USER : SI_KERNEL;
 	__u8 reason;
 
@@ -137,12 +137,11 @@ static __always_inline bool has_default_action(struct task_struct *target, int s
 {
 	unsigned long handler = 1;
 
-	bpf_probe_read_kernel(&handler, sizeof(handler),
-			      (char *)BPF_CORE_READ(target, sighand) +
-				      bpf_core_field_offset(struct sighand_struct, action) +
-				      (unsigned int)(signo - 1) *
-					      bpf_core_type_size(struct k_sigaction) +
-				      bpf_core_field_offset(struct k_sigaction, sa.sa_handler));
+	bpf_probe_read_kernel(
+		&handler, sizeof(handler),
+		(char *)target->sighand + bpf_core_field_offset(struct sighand_struct, action) +
+			(unsigned int)(signo - 1) * bpf_core_type_size(struct k_sigaction) +
+			bpf_core_field_offset(struct k_sigaction, sa.sa_handler));
 	return handler == 0;
 }
 
@@ -150,19 +149,25 @@ static __always_inline bool has_default_action(struct task_struct *target, int s
 static __always_inline void note_signal(struct knell_slot *slot, struct task_struct *target,
 					int signo, unsigned long info)
 {
+	__u32 which;
+
 	if (signo == SIGKILL)
-		take_signal(&slot->kill, signo, info, target);
+		which = SIGNAL_KILL;
 	else if (signo == SIGTERM || signo == SIGINT || signo == SIGHUP)
-		take_signal(&slot->term, signo, info, target);
+		which = SIGNAL_TERM;
 	else if (signo > 0 && signo <= 64 && !is_harmless(signo) &&
 		 (is_fault(signo) || has_default_action(target, signo)))
-		take_signal(&slot->other, signo, info, target);
+		which = SIGNAL_OTHER;
+	else
+		return;
+	take_signal(&slot->signal[which], signo, info, target);
+	slot->signals |= 1u << which;
 }
 
 /* What the dying process itself shows of the reason. */
 static __always_inline __u32 cause_of(struct task_struct *task)
 {
-	if (BPF_CORE_READ(task, signal, oom_mm))
+	if (task->signal->oom_mm)
 		return KNELL_R_OOM;
 	if (task->seccomp.mode == SECCOMP_MODE_DEAD)
 		return KNELL_R_SECCOMP;

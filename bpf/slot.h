@@ -6,12 +6,24 @@
 #ifndef KNELL_SLOT_H
 #define KNELL_SLOT_H
 
-#include <bpf/bpf_core_read.h>
-
-#include "maps.h"
+#include "task.h"
 
 /* Tries of all compare-and-swaps of one list operation. Each failed one is somebody's success. */
 #define LIST_TRIES 256
+
+/*
+ * Stores what says that all that was stored before it may be looked at. On x86 every store does; to
+ * exchange would wait for the line, which is still with the CPU of the reaper that had it last.
+ */
+static __always_inline void publish(__u32 *at, __u32 value)
+{
+#ifdef __TARGET_ARCH_x86
+	asm volatile("" ::: "memory");
+	*(volatile __u32 *)at = value;
+#else
+	__sync_lock_test_and_set(at, value);
+#endif
+}
 
 static __always_inline struct knell_slot *slot_at(__u32 index)
 {
@@ -125,14 +137,15 @@ static __always_inline void wake(struct knell_head *head, bool immediate)
 /* After a record went into a ring: a batch may wait, but not until the ring is full. */
 static __always_inline void wake_for_ring(struct knell_head *head, void *ring)
 {
-	wake(head, bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > ring_size / 2);
+	if (*(volatile __u32 *)&head->sleeping != AWAKE)
+		wake(head, bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > ring_size / 2);
 }
 
 /*
- * Puts the slot on its home's dead list. If that fails the reaper looks at every slot. A global
+ * Puts the slot on its home's list. If that fails the reaper looks at every slot. A global
  * function: the verifier looks at it once, not once on each way to it.
  */
-__noinline int push_dead(__u32 home, __u32 index)
+__noinline int push_news(__u32 home, __u32 index)
 {
 	struct knell_head *head = head_at(home);
 	struct knell_slot *slot = slot_at(index);
@@ -140,17 +153,17 @@ __noinline int push_dead(__u32 home, __u32 index)
 
 	if (!head || !slot)
 		return 0;
-	old = *(volatile __u64 *)&head->dead;
+	old = *(volatile __u64 *)&head->news;
 	for (int i = 0; i < LIST_TRIES; i++) {
 		__u64 seen;
 
 		*(volatile __u32 *)&slot->next = (__u32)old;
-		seen = __sync_val_compare_and_swap(&head->dead, old, index);
+		seen = __sync_val_compare_and_swap(&head->news, old, index);
 		if (seen == old)
 			return 0;
 		old = seen;
 	}
-	slot->flags |= SLOT_UNLISTED;
+	slot->unlisted = 1;
 	head->sweep = 1;
 	return 0;
 }
@@ -162,25 +175,25 @@ __noinline int push_dead(__u32 home, __u32 index)
 __noinline int tell(__u32 index, __u32 what)
 {
 	struct knell_slot *slot = slot_at(index);
-	struct knell_watch_entry *watch;
 	struct knell_head *head;
-	bool immediate = false, quiet;
-	__u32 home;
+	__u32 home, flags;
 
 	if (!slot)
 		return 0;
 	home = slot->home;
-	watch = watch_at(slot->watch);
+	flags = slot->flags;
 	head = head_at(home);
 	if (!head)
 		return 0;
-	quiet = what == SLOT_EXIT && slot->flags & SLOT_QUIET;
-	if (watch && what & SLOT_EXIT)
-		immediate = watch->immediate > (slot->flags & SLOT_ROOT ? 0u : 1u);
+	/* Before the or: whoever looks for news after it was cleared finds the slot, or the bell.
+	 */
+	if (what & SLOT_EXIT && flags & SLOT_ROOT)
+		head->urgent = 1;
 	if (!__sync_fetch_and_or(&slot->pending, what))
-		push_dead(home, index);
-	if (!quiet)
-		wake(head, immediate);
+		push_news(home, index);
+	if (what == SLOT_EXIT && flags & SLOT_QUIET)
+		return 0;
+	wake(head, what & SLOT_EXIT && flags & SLOT_ROOT);
 	return 0;
 }
 
@@ -189,8 +202,7 @@ static __always_inline struct knell_slot *slot_of(struct task_struct *task, __u6
 {
 	struct knell_slot *slot = slot_at(KNELL_INTEREST_SLOT(entry));
 
-	if (!slot || *(volatile __u64 *)&slot->task.start !=
-			     BPF_CORE_READ(task, group_leader, start_boottime))
+	if (!slot || *(volatile __u64 *)&slot->task.start != task->group_leader->start_boottime)
 		return NULL; /* an earlier process with the same number */
 	return slot;
 }

@@ -100,7 +100,7 @@ static void set_sleeping(struct bpf_source *s, enum knell_sleep depth)
 static bool go_to_sleep(struct bpf_source *s, bool busy)
 {
 	set_sleeping(s, busy ? SLEEP_BATCH : SLEEP_IDLE);
-	if (busy ? bpf_death_waits(s) : bpf_anything_waits(s))
+	if (busy ? bpf_urgent_waits(s) : bpf_anything_waits(s))
 		return false;
 	set_timer(s, busy ? s->options.batch_ms * UINT64_C(1000000) : 0);
 	return true;
@@ -139,7 +139,6 @@ static int arm(struct bpf_source *s, uint32_t slot, uint32_t *ret_tgid)
 		return knell_fail(r, "cannot ask the kernel for our own pid: %s", strerror(-r));
 	if (tgid >= s->interest_count)
 		return knell_fail(-ENOSPC, "pid_max was raised while Knell ran; start it again");
-	watch->immediate = 1;
 	watch->armed_tid = tid;
 	__atomic_store_n(&s->interest[tgid], KNELL_INTEREST(KNELL_WATCH_TREE, slot | KNELL_ARMED),
 			 __ATOMIC_RELEASE);

@@ -3,7 +3,7 @@
  * bpf.h - the bpf source's own state, for the files that make it up:
  *   bpf.c         opens, closes, sleeps and wakes; starts watched children
  *   bpf_load.c    loads the programs, and says what is missing if the kernel refuses
- *   bpf_slots.c   the slots: free lists, dead lists, what was told of each
+ *   bpf_slots.c   the slots: free lists, lists of news, what was told of each
  *   bpf_reap.c    drains lists and rings, in an order that is causal
  *   bpf_record.c  turns a slot into records
  *   bpf_adopt.c   takes in processes that live already
@@ -89,7 +89,7 @@ int slots_init(struct bpf_source *s);
 void slots_destroy(struct bpf_source *s);
 uint32_t pool_take(struct bpf_source *s);
 void pool_put(struct bpf_source *s, uint32_t index);
-uint32_t dead_take(struct bpf_source *s, uint32_t home);
+uint32_t news_take(struct bpf_source *s, uint32_t home);
 void waiting_add(struct bpf_source *s, uint32_t index);
 void waiting_remove(struct bpf_source *s, uint32_t index);
 bool slot_give_back(struct bpf_source *s, uint32_t index);
@@ -97,7 +97,7 @@ bool slot_give_back(struct bpf_source *s, uint32_t index);
 /* bpf_reap.c */
 void bpf_reap_round(struct bpf_source *s);
 bool bpf_anything_waits(const struct bpf_source *s);
-bool bpf_death_waits(const struct bpf_source *s);
+bool bpf_urgent_waits(const struct bpf_source *s);
 int bpf_reconcile(struct bpf_source *s);
 void bpf_tell_missed(struct bpf_source *s);
 

@@ -106,8 +106,6 @@ int bpf_watch(struct knell_source *source, int pidfd, uint32_t flags, uint64_t c
 	};
 	int r;
 
-	s->watches[KNELL_WATCH_TREE].immediate = 1;
-	s->watches[KNELL_WATCH_STREAM].immediate = 1;
 	r = bpf_adopt(s, &order, pidfd);
 	if (r < 0)
 		return r == -ESRCH ? r

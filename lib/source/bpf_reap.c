@@ -3,13 +3,15 @@
  * bpf_reap.c - the reaper's round: takes what the kernel has queued and tells it in an order that
  * is causal, without sorting what many CPUs wrote.
  *
- *   1. Take all dead lists.
- *   2. Read each ring up to where the kernel has written by now: births, execs, thread records.
+ *   1. Take the lists of slots that have news, and tell the births among them. Only those that are
+ *      dead by now stay for step 4.
+ *   2. Read each ring up to where the kernel has written by now: execs, thread records.
  *   3. Where ids come from elsewhere, tell what has changed by now.
- *   4. Tell the deaths taken in 1.
+ *   4. Tell the deaths that step 1 found.
  *
- * Whatever a process did before it died was written before its slot was queued, so step 2 has told
- * it. A birth is told after its creator's, wherever that one waits: the slot knows its creator.
+ * Whatever a process did before it died was written before its slot said that it is dead, so step 2
+ * has told it. A birth is told before all else of that process and after its creator's, wherever
+ * that one waits: the slot knows its creator.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -19,7 +21,7 @@
 
 static bool is_alive(const struct knell_slot *slot)
 {
-	/* Acquire: pairs with the exchange to SLOT_ALIVE in inherit(). */
+	/* Acquire: pairs with the publish() of SLOT_ALIVE in settle(). */
 	return __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) == SLOT_ALIVE;
 }
 
@@ -80,12 +82,21 @@ static void tell_birth(struct bpf_source *s, uint32_t index)
 	}
 }
 
-/* The kernel put the slot there. */
-static void put_cookie(const struct bpf_source *s, struct knell_event *event)
+/*
+ * A record of a process with a slot: the kernel put its number where the cookie goes. A thread's
+ * last record may come when its process is told already, and the slot is another one's.
+ */
+static void tell_record(struct bpf_source *s, struct knell_event *event)
 {
 	uint64_t index = event->cookie;
 
-	event->cookie = index && index < s->slot_count ? s->cookie[index] : 0;
+	event->cookie = 0;
+	if (index && index < s->slot_count && s->slots[index].task.tgid == event->task.tgid &&
+	    __atomic_load_n(&s->slots[index].state, __ATOMIC_ACQUIRE) != SLOT_FREE) {
+		tell_birth(s, (uint32_t)index);
+		event->cookie = s->cookie[index];
+	}
+	knell_engine_deliver(s->base.engine, event);
 }
 
 static void read_ring(struct bpf_source *s, uint32_t home)
@@ -99,28 +110,76 @@ static void read_ring(struct bpf_source *s, uint32_t home)
 	} copy;
 
 	while ((record = ring_next(ring, end)) != NULL) {
-		const struct knell_ref *ref = record;
+		uint32_t size = *(const uint32_t *)record;
 
-		if (ref->is_ref) {
-			tell_birth(s, ref->slot);
-		} else {
-			memcpy(&copy, record, ref->size);
-			put_cookie(s, &copy.event);
-			knell_engine_deliver(s->base.engine, &copy.event);
-		}
+		memcpy(&copy, record, size);
+		tell_record(s, &copy.event);
 	}
 	ring_release(ring);
 }
 
+/* What was queued first comes first. */
+static void turn_around(uint32_t *first, size_t count)
+{
+	for (size_t i = 0; i < count / 2; i++) {
+		uint32_t held = first[i];
+
+		first[i] = first[count - 1 - i];
+		first[count - 1 - i] = held;
+	}
+}
+
 static void add_to_batch(struct bpf_source *s, uint32_t home)
 {
-	uint32_t index = dead_take(s, home);
+	size_t before = s->batch_count;
+	uint32_t index;
+
+	/* Before the list is taken: what is urgent after this is on the next one. */
+	__atomic_exchange_n(&s->heads[home].urgent, 0, __ATOMIC_SEQ_CST);
+	index = news_take(s, home);
 
 	/* A slot is on a list at most once before its pending bits are taken. */
 	while (index && s->batch_count < s->slot_count) {
 		s->batch[s->batch_count++] = index;
 		index = __atomic_load_n(&s->slots[index].next, __ATOMIC_RELAXED);
 	}
+	turn_around(&s->batch[before], s->batch_count - before);
+}
+
+/* Lists were too busy: nothing is lost, the slots know it all. */
+static void sweep(struct bpf_source *s)
+{
+	bool asked = false;
+
+	for (uint32_t home = 0; home < s->cpus; home++)
+		asked |= __atomic_exchange_n(&s->heads[home].sweep, 0, __ATOMIC_ACQ_REL) != 0;
+	for (uint32_t i = 1; asked && i < s->slot_count; i++) {
+		if (__atomic_exchange_n(&s->slots[i].unlisted, 0, __ATOMIC_ACQ_REL))
+			s->batch[s->batch_count++] = i;
+	}
+}
+
+/*
+ * The births of the batch. From here on the living may be queued anew: only those whose death was
+ * there before the rings are read stay in it.
+ */
+static void tell_births(struct bpf_source *s)
+{
+	size_t stay = 0;
+
+	for (size_t i = 0; i < s->batch_count; i++) {
+		uint32_t index = s->batch[i];
+		/* Acquire: pairs with the or in tell(): the birth is filled in, and maybe the
+		 * death. */
+		uint32_t pending =
+			__atomic_fetch_and(&s->slots[index].pending, ~SLOT_BORN, __ATOMIC_ACQ_REL);
+
+		if (pending & SLOT_BORN)
+			tell_birth(s, index);
+		if (pending & ~SLOT_BORN)
+			s->batch[stay++] = index;
+	}
+	s->batch_count = stay;
 }
 
 static int by_time(const void *a, const void *b, void *slots)
@@ -142,12 +201,9 @@ static void tell_free(struct bpf_source *s, uint32_t index, uint32_t flags)
 
 static void tell_slot(struct bpf_source *s, uint32_t index)
 {
-	struct knell_slot *slot = &s->slots[index];
-	/* Acquire: pairs with the or in tell(): the death is filled in. */
-	uint32_t pending = __atomic_exchange_n(&slot->pending, 0, __ATOMIC_ACQ_REL);
+	/* Acquire: as above. */
+	uint32_t pending = __atomic_exchange_n(&s->slots[index].pending, 0, __ATOMIC_ACQ_REL);
 
-	if (!pending)
-		return; /* a sweep was faster */
 	tell_birth(s, index);
 	if (pending & SLOT_EXIT && !(s->told[index] & TOLD_EXIT)) {
 		s->told[index] |= TOLD_EXIT;
@@ -239,27 +295,6 @@ static bool lost_waits(const struct bpf_source *s)
 	return false;
 }
 
-/* A ring refused a birth, or a list was too busy: nothing is lost, the slots know it all. */
-static void sweep(struct bpf_source *s)
-{
-	bool asked = false;
-
-	for (uint32_t home = 0; home < s->cpus; home++)
-		asked |= __atomic_exchange_n(&s->heads[home].sweep, 0, __ATOMIC_ACQ_REL) != 0;
-	if (!asked)
-		return;
-	for (uint32_t i = 1; i < s->slot_count; i++) {
-		struct knell_slot *slot = &s->slots[i];
-
-		if (is_alive(slot)) {
-			tell_birth(s, i);
-		} else if (__atomic_load_n(&slot->flags, __ATOMIC_ACQUIRE) & SLOT_UNLISTED) {
-			slot->flags &= ~SLOT_UNLISTED;
-			tell_slot(s, i);
-		}
-	}
-}
-
 static void tell_ids(const struct ids_change *change, void *userdata)
 {
 	struct bpf_source *s = userdata;
@@ -279,7 +314,7 @@ static void tell_ids(const struct ids_change *change, void *userdata)
 	deliver_ids(s, index, change);
 }
 
-/* After the dead lists were taken and before any death is told: see ids.h. */
+/* After the lists were taken and before any death is told: see ids.h. */
 static void drain_ids(struct bpf_source *s)
 {
 	const struct knell_gap gap = { .cause = KNELL_GAP_RING, .others = 1 };
@@ -291,14 +326,15 @@ static void drain_ids(struct bpf_source *s)
 void bpf_reap_round(struct bpf_source *s)
 {
 	s->batch_count = 0;
+	sweep(s);
 	for (uint32_t home = 0; home < s->cpus; home++)
 		add_to_batch(s, home);
+	tell_births(s);
 	for (uint32_t home = 0; home < s->cpus; home++) {
 		read_ring(s, home);
 		tell_lost_of_ring(s, home);
 	}
 	drain_ids(s);
-	sweep(s);
 	/* Stamps order deaths for people: a parent that waited comes after its child. */
 	qsort_r(s->batch, s->batch_count, sizeof(*s->batch), by_time, s->slots);
 	for (size_t i = 0; i < s->batch_count; i++)
@@ -312,7 +348,7 @@ bool bpf_anything_waits(const struct bpf_source *s)
 	for (uint32_t home = 0; home < s->cpus; home++) {
 		const struct knell_head *head = &s->heads[home];
 
-		if (__atomic_load_n(&head->dead, __ATOMIC_ACQUIRE) ||
+		if (__atomic_load_n(&head->news, __ATOMIC_ACQUIRE) ||
 		    ring_end(&s->rings[home]) != s->rings[home].at ||
 		    __atomic_load_n(&head->lost, __ATOMIC_ACQUIRE) != s->lost_seen[home] ||
 		    __atomic_load_n(&head->sweep, __ATOMIC_ACQUIRE))
@@ -321,10 +357,10 @@ bool bpf_anything_waits(const struct bpf_source *s)
 	return lost_waits(s);
 }
 
-bool bpf_death_waits(const struct bpf_source *s)
+bool bpf_urgent_waits(const struct bpf_source *s)
 {
 	for (uint32_t home = 0; home < s->cpus; home++) {
-		if (__atomic_load_n(&s->heads[home].dead, __ATOMIC_ACQUIRE))
+		if (__atomic_load_n(&s->heads[home].urgent, __ATOMIC_ACQUIRE))
 			return true;
 	}
 	return false;

@@ -33,23 +33,26 @@ static void fill(const struct bpf_source *s, struct knell_event *event,
  * The kernel books user and system time by ticks, but the sum exactly. As its own cputime_adjust()
  * does for getrusage(2), the exact sum is divided in the ratio of the ticks.
  */
-static void cpu_times(struct knell_usage *usage, const struct knell_raw_usage *raw)
+static void cpu_times(struct knell_usage *usage, const struct knell_raw_usage *raw,
+		      uint64_t runtime)
 {
 	uint64_t ticks = raw->utime + raw->stime;
 
 	if (raw->stime == 0)
 		usage->stime = 0;
 	else if (raw->utime == 0)
-		usage->stime = raw->runtime;
+		usage->stime = runtime;
 	else
-		usage->stime = (uint64_t)((unsigned __int128)raw->runtime * raw->stime / ticks);
-	usage->utime = raw->runtime - usage->stime;
+		usage->stime = (uint64_t)((unsigned __int128)runtime * raw->stime / ticks);
+	usage->utime = runtime - usage->stime;
 }
 
 static void fill_usage(struct knell_event *event, struct knell_usage *usage,
-		       const struct knell_raw_usage *raw)
+		       const struct knell_slot *slot, bool freed)
 {
-	cpu_times(usage, raw);
+	const struct knell_raw_usage *raw = &slot->usage;
+
+	cpu_times(usage, raw, freed ? slot->freed.runtime : raw->runtime);
 	if (raw->maxrss == KNELL_RSS_UNKNOWN)
 		event->unknown |= KNELL_U_RSS;
 	else
@@ -84,12 +87,9 @@ void deliver_birth(struct bpf_source *s, uint32_t index, uint32_t flags)
 /* The signal that the status names, if it is among those that we kept. */
 static const struct knell_signal *find_killer(const struct knell_slot *slot, int signo)
 {
-	if (slot->kill.signo == signo)
-		return &slot->kill;
-	if (slot->term.signo == signo)
-		return &slot->term;
-	if (slot->other.signo == signo)
-		return &slot->other;
+	for (uint32_t i = 0; i < KNELL_SLOT_SIGNALS; i++)
+		if (slot->signals & 1u << i && slot->signal[i].signo == signo)
+			return &slot->signal[i];
 	return NULL;
 }
 
@@ -98,8 +98,8 @@ static void fill_cause(struct knell_event *event, const struct knell_slot *slot)
 	struct knell_exit *exit = &event->u.exit;
 	const struct knell_signal *killer;
 
-	if (slot->term.signo)
-		exit->last_term = slot->term;
+	if (slot->signals & 1u << SIGNAL_TERM)
+		exit->last_term = slot->signal[SIGNAL_TERM];
 	if (!WIFSIGNALED(exit->status)) {
 		exit->reason = KNELL_R_NONE;
 		return;
@@ -134,7 +134,7 @@ void deliver_exit(struct bpf_source *s, uint32_t index, bool freed)
 	event.u.exit.status = slot->status;
 	fill_cause(&event, slot);
 	freed = freed && slot->flags & SLOT_FREE_USAGE;
-	fill_usage(&event, &event.u.exit.usage, freed ? &slot->freed.usage : &slot->usage);
+	fill_usage(&event, &event.u.exit.usage, slot, freed);
 	if (freed)
 		event.flags |= KNELL_F_USAGE_FINAL;
 	knell_engine_deliver(s->base.engine, &event);
@@ -152,7 +152,7 @@ void deliver_free(struct bpf_source *s, uint32_t index, uint32_t flags)
 	event.cpu = 0;
 	if (!(flags & KNELL_F_GIVEN_UP)) {
 		event.time = slot->freed.time;
-		fill_usage(&event, &event.u.free.usage, &slot->freed.usage);
+		fill_usage(&event, &event.u.free.usage, slot, true);
 	} else {
 		event.time = knell_now();
 		event.unknown |= KNELL_U_TIMES | KNELL_U_RSS | KNELL_U_FAULTS;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * bpf_slots.c - the library's side of the slots: who takes one from a free list, who gives it back,
- * and who takes a dead list. The kernel's side is bpf/slot.h; what may touch a slot in which state
- * is told in bpf/layout.h.
+ * and who takes the list of those with news. The kernel's side is bpf/slot.h; what may touch a slot
+ * in which state is told in bpf/layout.h.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -87,10 +87,10 @@ void pool_put(struct bpf_source *s, uint32_t index)
 					      __ATOMIC_RELAXED));
 }
 
-uint32_t dead_take(struct bpf_source *s, uint32_t home)
+uint32_t news_take(struct bpf_source *s, uint32_t home)
 {
-	/* Acquire: pairs with the compare-and-swap in push_dead(). */
-	return (uint32_t)__atomic_exchange_n((uint64_t *)&s->heads[home].dead, 0, __ATOMIC_ACQUIRE);
+	/* Acquire: pairs with the compare-and-swap in push_news(). */
+	return (uint32_t)__atomic_exchange_n((uint64_t *)&s->heads[home].news, 0, __ATOMIC_ACQUIRE);
 }
 
 /* Slots whose exit was told and that wait for SLOT_FREED, oldest first: newer[0] is the oldest. */
