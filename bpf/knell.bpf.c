@@ -194,7 +194,7 @@ static __always_inline struct knell_event *thread_record(struct task_struct *tas
 							 __u32 *ret_home, void **ret_ring,
 							 __u8 kind, const __u32 size)
 {
-	struct knell_slot *slot = slot_of(task, entry);
+	struct knell_slot *slot = slot_of(start_of(task), entry);
 	__u32 home = slot ? slot->home : home_of(task->tgid);
 	void *ring = bpf_map_lookup_elem(&rings, &home);
 	struct knell_event *event;
@@ -259,7 +259,8 @@ static __noinline int BPF_PROG(born_watched, struct task_struct *child, unsigned
 		return 0;
 	child = followed(child);
 	entry = place ? *place : 0;
-	creator = slot_of(followed((struct task_struct *)bpf_get_current_task_btf()), entry);
+	creator = slot_of(start_of(followed((struct task_struct *)bpf_get_current_task_btf())),
+			  entry);
 	if (child->pid != child->tgid) {
 		if (want_threads && (creator || (entry && !KNELL_INTEREST_SLOT(entry))))
 			tell_thread_birth(child, entry, clone_flags);
@@ -365,7 +366,7 @@ int adopt(struct bpf_iter__task *ctx)
 	if (!place)
 		return 0;
 	entry = *place;
-	slot = slot_of(task, entry);
+	slot = slot_of(start_of(task), entry);
 	if (slot) { /* it is in */
 		slot->flags |= order.slot_flags & ~SLOT_QUIET;
 		if (!(order.slot_flags & SLOT_QUIET))
@@ -377,7 +378,7 @@ int adopt(struct bpf_iter__task *ctx)
 		struct task_struct *parent = task->real_parent;
 		__u64 *above = interest_at(parent->tgid);
 
-		slot = above ? slot_of(parent, *above) : NULL;
+		slot = above ? slot_of(start_of(parent), *above) : NULL;
 		if (!slot || !(slot->flags & SLOT_INHERIT))
 			return 0;
 		from.watch = slot->watch;
@@ -453,7 +454,7 @@ static __noinline int BPF_PROG(execed_watched, struct task_struct *task, int old
 		return 0;
 	task = followed(task);
 	hint_leader(task); /* it may have become the leader by this */
-	slot = slot_of(task, *place);
+	slot = slot_of(start_of(task), *place);
 	if (!slot && (!*place || KNELL_INTEREST_SLOT(*place)))
 		slot = follow(task, task->comm);
 	if (!slot && (!*place || KNELL_INTEREST_SLOT(*place)))
@@ -524,7 +525,7 @@ static __noinline int BPF_PROG(renamed_watched, struct task_struct *task, const 
 	if (!place || (!stream && !*place) || task->pid != task->tgid)
 		return 0;
 	task = followed(task);
-	slot = slot_enter(task, *place, SLOT_ALIVE);
+	slot = slot_enter(start_of(task), *place, SLOT_ALIVE);
 	if (slot) {
 		copy_comm(slot->comm, comm);
 		slot_leave(slot);
@@ -596,7 +597,7 @@ int BPF_PROG(recredited, struct cred *new)
 
 	if (!place || !*place)
 		return 0;
-	slot = slot_of(task, *place);
+	slot = slot_of(start_of(task), *place);
 	if (!slot)
 		return 0;
 	old = task->real_cred;
@@ -623,7 +624,7 @@ static __noinline int BPF_PROG(signalled_watched, int signo, struct kernel_sigin
 	if (result != TRACE_SIGNAL_DELIVERED && result != TRACE_SIGNAL_LOSE_INFO)
 		return 0;
 	target = followed(target);
-	slot = slot_enter(target, *place, SLOT_ALIVE);
+	slot = slot_enter(start_of(target), *place, SLOT_ALIVE);
 	if (!slot)
 		return 0;
 	/* 0 and 1 stand for no siginfo; the verifier believes that a pointer of a tracepoint never
@@ -722,7 +723,7 @@ static __always_inline void tell_death(__u64 *place, __u64 entry, struct task_st
 		}
 		return;
 	}
-	slot = slot_of(task, entry);
+	slot = slot_of(start_of(task), entry);
 	if (!slot)
 		return;
 	if (__sync_val_compare_and_swap(&slot->state, SLOT_ALIVE, SLOT_DYING) != SLOT_ALIVE)
@@ -749,7 +750,7 @@ static __always_inline int on_exit(struct task_struct *task, bool group_dead)
 		return 0;
 	/* The leader's life is the process's, but for one that exec by another thread replaces. */
 	if (want_threads && (task->pid != task->tgid || is_replaced(task)) &&
-	    (!KNELL_INTEREST_SLOT(entry) || slot_of(task, entry)))
+	    (!KNELL_INTEREST_SLOT(entry) || slot_of(start_of(task), entry)))
 		tell_thread_death(task, entry);
 	if (group_dead)
 		tell_death(place, entry, task);
@@ -782,7 +783,7 @@ int died(__u64 *ctx)
 static __always_inline void tell_missed(struct knell_slot *slot, __u32 index,
 					struct task_struct *task)
 {
-	if (*(volatile __u32 *)&slot->state != SLOT_ALIVE ||
+	if (!slot ||
 	    __sync_val_compare_and_swap(&slot->state, SLOT_ALIVE, SLOT_DYING) != SLOT_ALIVE)
 		return;
 	slot->death = slot->birth;
@@ -796,26 +797,27 @@ static __always_inline void tell_missed(struct knell_slot *slot, __u32 index,
 
 static __noinline int BPF_PROG(freed_watched, struct task_struct *task)
 {
-	/* Cold by now, all of it: fetched before anything waits for something else. Every thread is
-	 * released, and has left its time behind: the sum is final. */
-	__u64 runtime = followed(task)->signal->sum_sched_runtime;
 	__u64 *place = interest_at(task->tgid);
 	struct knell_slot *slot;
+	__u64 entry, start, runtime;
 	__u32 index;
-	__u64 entry;
 
+	/* Cold by now, all of it: fetched before anything waits for something else. Every thread is
+	 * released, and has left its time behind: the sum is final. */
+	task = followed(task);
+	start = task->start_boottime;
+	runtime = task->signal->sum_sched_runtime;
 	if (!place || !*place || task->pid != task->tgid)
 		return 0;
 	entry = *place;
 	index = KNELL_INTEREST_SLOT(entry);
 	if (entry & KNELL_ARMED)
 		return 0;
-	task = followed(task);
-	slot = slot_of(task, entry);
-	if (!slot)
-		return 0;
-	tell_missed(slot, index, task);
-	slot = slot_enter(task, entry, SLOT_DEAD);
+	slot = slot_enter(start, entry, SLOT_DEAD);
+	if (!slot) {
+		tell_missed(slot_of(start, entry), index, task);
+		slot = slot_enter(start, entry, SLOT_DEAD);
+	}
 	if (!slot)
 		return 0;
 	slot->freed.time = bpf_ktime_get_boot_ns();

@@ -197,12 +197,18 @@ __noinline int tell(__u32 index, __u32 what)
 	return 0;
 }
 
-/* The slot of this process, if it is watched and has one. */
-static __always_inline struct knell_slot *slot_of(struct task_struct *task, __u64 entry)
+/* When this process started: with its number, what tells it from all others. */
+static __always_inline __u64 start_of(struct task_struct *task)
+{
+	return task->group_leader->start_boottime;
+}
+
+/* The slot of the process that started then, if it is watched and has one. */
+static __always_inline struct knell_slot *slot_of(__u64 start, __u64 entry)
 {
 	struct knell_slot *slot = slot_at(KNELL_INTEREST_SLOT(entry));
 
-	if (!slot || *(volatile __u64 *)&slot->task.start != task->group_leader->start_boottime)
+	if (!slot || *(volatile __u64 *)&slot->task.start != start)
 		return NULL; /* an earlier process with the same number */
 	return slot;
 }
@@ -212,15 +218,14 @@ static __always_inline struct knell_slot *slot_of(struct task_struct *task, __u6
  * unless it is in this state, and stays so until slot_leave(). Pairs with slot_give_back() in
  * lib/source/bpf_slots.c.
  */
-static __always_inline struct knell_slot *slot_enter(struct task_struct *task, __u64 entry,
-						     __u32 state)
+static __always_inline struct knell_slot *slot_enter(__u64 start, __u64 entry, __u32 state)
 {
-	struct knell_slot *slot = slot_of(task, entry);
+	struct knell_slot *slot = slot_of(start, entry);
 
 	if (!slot)
 		return NULL;
 	__sync_fetch_and_add(&slot->writers, 1);
-	if (*(volatile __u32 *)&slot->state == state && slot_of(task, entry) == slot)
+	if (*(volatile __u32 *)&slot->state == state && slot_of(start, entry) == slot)
 		return slot;
 	__sync_fetch_and_sub(&slot->writers, 1);
 	return NULL;
