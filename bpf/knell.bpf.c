@@ -845,9 +845,9 @@ int whoami(void *ctx)
 {
 	struct task_struct *task = followed((struct task_struct *)bpf_get_current_task_btf());
 	struct upid number = { 0 };
-	struct pid *pid = task->thread_pid;
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
 	struct pid_namespace *ns;
-	__u32 level = pid->level;
+	__u32 level = BPF_CORE_READ(pid, level);
 
 	own_tid = task->pid;
 	own_tgid = task->tgid;

@@ -137,11 +137,12 @@ static __always_inline bool has_default_action(struct task_struct *target, int s
 {
 	unsigned long handler = 1;
 
-	bpf_probe_read_kernel(
-		&handler, sizeof(handler),
-		(char *)target->sighand + bpf_core_field_offset(struct sighand_struct, action) +
-			(unsigned int)(signo - 1) * bpf_core_type_size(struct k_sigaction) +
-			bpf_core_field_offset(struct k_sigaction, sa.sa_handler));
+	bpf_probe_read_kernel(&handler, sizeof(handler),
+			      (char *)BPF_CORE_READ(target, sighand) +
+				      bpf_core_field_offset(struct sighand_struct, action) +
+				      (unsigned int)(signo - 1) *
+					      bpf_core_type_size(struct k_sigaction) +
+				      bpf_core_field_offset(struct k_sigaction, sa.sa_handler));
 	return handler == 0;
 }
 

@@ -31,7 +31,8 @@ static __always_inline struct task_struct *followed(struct task_struct *task)
 /* Threads of one process that are counted one by one at its death; of more, usage is a minimum. */
 #define USAGE_THREADS 65536
 
-/* 0: it has no number in our namespace. */
+/* 0: it has no number in our namespace. `pid` is a number to the verifier: it is calculated with.
+ */
 static __always_inline __u32 pid_in_ns(struct pid *pid, __u32 global)
 {
 	struct upid number = { 0 };
@@ -40,7 +41,7 @@ static __always_inline __u32 pid_in_ns(struct pid *pid, __u32 global)
 
 	if (level == 0)
 		return global;
-	if (!pid || pid->level < level || level > 32)
+	if (!pid || BPF_CORE_READ(pid, level) < level || level > 32)
 		return 0;
 	bpf_probe_read_kernel(&number, bpf_core_type_size(struct upid),
 			      (char *)pid + bpf_core_field_offset(struct pid, numbers) +
@@ -51,12 +52,13 @@ static __always_inline __u32 pid_in_ns(struct pid *pid, __u32 global)
 
 static __always_inline __u32 tgid_nr(struct task_struct *task)
 {
-	return pid_in_ns(ns_level ? task->signal->pids[PIDTYPE_TGID] : NULL, (__u32)task->tgid);
+	return pid_in_ns(ns_level ? BPF_CORE_READ(task, signal, pids[PIDTYPE_TGID]) : NULL,
+			 (__u32)task->tgid);
 }
 
 static __always_inline __u32 tid_nr(struct task_struct *task)
 {
-	return pid_in_ns(ns_level ? task->thread_pid : NULL, (__u32)task->pid);
+	return pid_in_ns(ns_level ? BPF_CORE_READ(task, thread_pid) : NULL, (__u32)task->pid);
 }
 
 /* The identity of the process that the task belongs to. */
@@ -127,10 +129,11 @@ static __always_inline __u64 peak_rss(struct task_struct *task)
 	if (mm) {
 		struct mm_struct___before_6_2 *old = (void *)mm;
 
+		/* Its verifier does not see through the names of types in arrays. */
 		if (bpf_core_field_exists(old->rss_stat.count)) {
-			now += positive(old->rss_stat.count[0].counter);
-			now += positive(old->rss_stat.count[1].counter);
-			now += positive(old->rss_stat.count[3].counter);
+			now += positive(BPF_CORE_READ(old, rss_stat.count[0].counter));
+			now += positive(BPF_CORE_READ(old, rss_stat.count[1].counter));
+			now += positive(BPF_CORE_READ(old, rss_stat.count[3].counter));
 		} else {
 			now += positive(mm->rss_stat[0].count);
 			now += positive(mm->rss_stat[1].count);
