@@ -38,7 +38,7 @@ static void explain(int error, struct knell_probe *probe)
 	const char *reason = complaint, *remedy = "see the kernel's log, or use --source=ptrace";
 
 	complaint[strcspn(complaint, "\n")] = 0;
-	if (error == -EPERM || error == -EACCES) {
+	if (error == -EPERM) { /* EACCES is the verifier's: see the complaint */
 		reason = "loading BPF programs is not permitted";
 		remedy = "run as root, or give the program CAP_BPF and CAP_PERFMON "
 			 "(setcap cap_bpf,cap_perfmon+ep)";
@@ -252,8 +252,7 @@ int bpf_source_load(struct bpf_source *s)
 	if (r == 0)
 		return 0;
 	explain(r, &probe);
-	return knell_fail(r == -EPERM || r == -EACCES ? -EPERM : r, "%s; %s", probe.reason,
-			  probe.remedy);
+	return knell_fail(r, "%s; %s", probe.reason, probe.remedy);
 }
 
 void bpf_source_unload(struct bpf_source *s)
