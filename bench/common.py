@@ -21,6 +21,11 @@ QUIET_STEPS = 4
 SETTLE_LIMIT = 3  # seconds; where the machine is busy, observers never become quiet
 
 
+# A shell ignores it in what it starts in the background, and observers that inherit this could not
+# be told to end.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Failed(Exception):
     """One run did not do what it should."""
 
