@@ -47,13 +47,13 @@ tsan:
 
 vm-check:
 	@scripts/deps check vm
-	@scripts/build $(BUILD)
+	@scripts/build $(BUILD) -Dtests=enabled
 	@tests/vm/fetch build/vm
 	@tests/vm/check $(BUILD)
 
 lint:
 	@scripts/deps build check lint
-	@scripts/build $(BUILD)
+	@scripts/build $(BUILD) -Dtests=enabled
 	@scripts/lint $(BUILD)
 
 bench:
@@ -63,7 +63,7 @@ bench:
 
 format:
 	@scripts/deps lint
-	@find include lib bpf watchers cli tests bench examples -name '*.[ch]' | xargs clang-format -i
+	@find include lib bpf watchers init cli tests bench examples -name '*.[ch]' | xargs clang-format -i
 
 install:
 	@scripts/build $(BUILD)

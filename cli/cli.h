@@ -23,6 +23,7 @@ int cmd_run(int argc, char **argv);
 int cmd_watch(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_init(int argc, char **argv);
 
 /* "knell: TEXT" on stderr, in one write. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * main.c - the knell command: finds the subcommand by its name and leaves the rest to it.
+ * main.c - the knell command: finds the subcommand by its name and leaves the rest to it. By the
+ * name of another init, which a symbolic link gives it, it is that init.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "init.h"
 
 static const struct {
 	const char *name;
@@ -23,6 +25,7 @@ static const struct {
 	{ "run", cmd_run, "run a command, hear all its descendants, report" },
 	{ "watch", cmd_watch, "wait for the death of any process: when, how, by whom" },
 	{ "trace", cmd_trace, "tell live what happens to the processes of this system" },
+	{ "init", cmd_init, "PID 1 of a container: run a command, pass signals on, reap orphans" },
 	{ "doctor", cmd_doctor, "tell which sources of events work here, and why others do not" },
 };
 
@@ -110,6 +113,8 @@ int main(int argc, char **argv)
 		complain("cannot open /dev/null: %s", strerror(errno));
 		return STATUS_FAILED;
 	}
+	if (argc > 0 && init_is_dialect(argv[0]))
+		return cmd_init(argc, argv);
 	if (argc < 2) {
 		print_help(stderr);
 		return STATUS_FAILED;

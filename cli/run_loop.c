@@ -85,10 +85,14 @@ static int hear(struct run *run)
 	int r = knell_dispatch(run->engine);
 	int reaped;
 
-	/* Until it says that there is none, or none that is ready: nothing wakes us for that. */
+	/*
+	 * When the command is dead, until it says that there is no child, or none that is ready:
+	 * nothing wakes us for that. Before, the engine wakes us if there may be more, and to ask
+	 * twice each time would be to look at all who live.
+	 */
 	do {
 		reaped = knell_reap(run->engine, on_child, run);
-	} while (reaped > 0);
+	} while (reaped > 0 && run->dead);
 	if (run->json)
 		json_flush(run->json);
 	if (run->progress)

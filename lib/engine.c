@@ -10,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "engine.h"
+#include "reap/reap.h"
 #include "watch.h"
 
 #define DEFAULT_RESERVE  32768u
@@ -123,6 +123,7 @@ static int open_with(struct knell_engine **ret_engine, const struct knell_source
 	if (!engine)
 		return knell_fail(-ENOMEM, "no memory for an engine");
 	engine->epoll_fd = -1;
+	engine->reap_fd = -1;
 	engine->flags = o->flags;
 	r = ops->open(&engine->source, engine, o);
 	if (r < 0) {
@@ -137,6 +138,8 @@ static int open_with(struct knell_engine **ret_engine, const struct knell_source
 		return knell_fail(-ENOMEM, "no memory for an engine");
 	}
 	r = open_epoll(engine);
+	if (r == 0)
+		r = knell_reap_open(engine, ops);
 	if (r < 0) {
 		knell_close(engine);
 		return r;
@@ -207,6 +210,7 @@ struct knell_engine *knell_close(struct knell_engine *engine)
 	if (engine->source)
 		engine->source->ops->close(engine->source);
 	knell_watches_free(engine->watches);
+	knell_reap_close(engine);
 	if (engine->epoll_fd >= 0)
 		close(engine->epoll_fd);
 	free(engine->watchers);
@@ -274,6 +278,8 @@ void knell_engine_tell_watchers(struct knell_engine *engine, struct knell_event 
 
 void knell_engine_deliver(struct knell_engine *engine, struct knell_event *event)
 {
+	if (event->kind == KNELL_EXIT)
+		knell_reap_hear(engine, event);
 	knell_engine_tell_watchers(engine, event);
 	if (engine->watches && engine->watches->kinds & KNELL_MASK(event->kind))
 		knell_watches_hear(engine->watches, event);
@@ -303,6 +309,7 @@ int knell_dispatch(struct knell_engine *engine)
 	uint64_t before = engine->stats.records;
 	int r = 0;
 
+	knell_reap_clear(engine);
 	if (engine->source->ops->dispatch)
 		r = engine->source->ops->dispatch(engine->source);
 	if (engine->watches) {
@@ -323,49 +330,6 @@ pid_t knell_fork(struct knell_engine *engine)
 	return pid < 0 ? knell_fail(-errno, "cannot fork: %s", strerror(errno)) : pid;
 }
 
-/*
- * waitpid(2) for any child. An older kernel tells a status only once: if there are watches, they
- * look first, and then that very child is waited for.
- */
-static pid_t reap_one(struct knell_engine *engine, int *ret_status)
-{
-	siginfo_t info = { 0 };
-	pid_t pid = -1;
-
-	if (engine->watches) {
-		if (waitid(P_ALL, 0, &info,
-			   WEXITED | WSTOPPED | WCONTINUED | WNOHANG | WNOWAIT | __WALL) < 0)
-			return -1;
-		if (!info.si_pid)
-			return 0;
-		pid = info.si_pid;
-		knell_watches_before_reap(engine->watches, pid);
-	}
-	return waitpid(pid, ret_status, WNOHANG | WUNTRACED | WCONTINUED | __WALL);
-}
-
-int knell_reap(struct knell_engine *engine, knell_reap_fn fn, void *userdata)
-{
-	int reported = 0;
-
-	if (engine->source->ops->reap)
-		return engine->source->ops->reap(engine->source, fn, userdata);
-	for (;;) {
-		int status;
-		pid_t pid = reap_one(engine, &status);
-
-		if (pid == 0)
-			return reported;
-		if (pid < 0 && errno == EINTR)
-			continue;
-		if (pid < 0)
-			return reported ? reported : -errno;
-		reported++;
-		if (fn)
-			fn(pid, status, userdata);
-	}
-}
-
 int knell_reconcile(struct knell_engine *engine)
 {
 	if (!engine->source->ops->reconcile)
@@ -376,6 +340,7 @@ int knell_reconcile(struct knell_engine *engine)
 void knell_get_stats(const struct knell_engine *engine, struct knell_stats *ret_stats)
 {
 	*ret_stats = engine->stats;
+	knell_reap_stats(engine, ret_stats);
 	if (engine->source->ops->stats)
 		engine->source->ops->stats(engine->source, ret_stats);
 }

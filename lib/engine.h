@@ -15,6 +15,7 @@ struct watcher {
 	void *userdata;
 };
 
+struct children;
 struct knell_watches;
 
 struct knell_engine {
@@ -26,6 +27,12 @@ struct knell_engine {
 	size_t watcher_count;
 	uint64_t *next_seq; /* one for each ring of the source */
 	struct knell_stats stats;
+
+	/* see reap/reap.c */
+	struct children *children; /* NULL: the source reaps */
+	pid_t self;                /* our own process */
+	int reap_fd;               /* a timer in epoll_fd; -1: not needed yet */
+	bool reap_armed;
 };
 
 /* A record for the watchers alone: knell_engine_deliver() lets the watches hear it, too. */

@@ -180,9 +180,19 @@ bool knell_pidfd_reaped(int pidfd)
 	return syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0 && errno == ESRCH;
 }
 
-int knell_pidfd_status(int pidfd, int *ret_status)
+int knell_pidfd_late_status(int pidfd, int *ret_status)
 {
 	struct info info = { .mask = INFO_EXIT };
+
+	/* Bare: see watch_pidfd() in spawn/home.c. */
+	if (syscall(SYS_ioctl, pidfd, GET_INFO, &info) < 0 || !(info.mask & INFO_EXIT))
+		return -EAGAIN;
+	*ret_status = info.exit_code;
+	return 0;
+}
+
+int knell_pidfd_status(int pidfd, int *ret_status)
+{
 	siginfo_t child;
 
 	if (peek(pidfd, &child) == 0 && child.si_pid) {
@@ -191,10 +201,7 @@ int knell_pidfd_status(int pidfd, int *ret_status)
 				      : child.si_status | (child.si_code == CLD_DUMPED ? 0x80 : 0);
 		return 0;
 	}
-	if (ioctl(pidfd, GET_INFO, &info) < 0 || !(info.mask & INFO_EXIT))
-		return -EAGAIN;
-	*ret_status = info.exit_code;
-	return 0;
+	return knell_pidfd_late_status(pidfd, ret_status);
 }
 
 bool knell_pidfd_tells_late(void)

@@ -38,6 +38,9 @@ bool knell_pidfd_reaped(int pidfd);
  */
 int knell_pidfd_status(int pidfd, int *ret_status);
 
+/* The second of the two only: one system call. */
+int knell_pidfd_late_status(int pidfd, int *ret_status);
+
 /* Will this kernel tell the status of a stranger's child after it was reaped? */
 bool knell_pidfd_tells_late(void);
 

@@ -124,6 +124,10 @@ typedef void (*knell_reap_fn)(pid_t pid, int status, void *userdata);
  * for programs whose every child is Knell's. Never blocks. With some sources (ptrace) the engine
  * has to wait for its tasks itself; this call then reports what it found. Call it on SIGCHLD and
  * after knell_dispatch(). Returns how many were reported, or -ECHILD when no child is left.
+ *
+ * Children whose death a record has told are waited for by number: that costs the same however many
+ * live. To look for others it needs a call that finds none of these dead, or 20 ms since the last
+ * look. Where one is due knell_fd() becomes readable: nothing is missed by who calls it as above.
  */
 int knell_reap(struct knell_engine *engine, knell_reap_fn fn, void *userdata);
 
@@ -231,9 +235,13 @@ struct knell_stats {
 	uint64_t lost_births; /* the sums of all gaps delivered */
 	uint64_t lost_deaths;
 	uint64_t lost_others;
-	uint64_t watcher_errors; /* negative returns of watchers */
-	uint64_t wakeups;        /* times that the source woke us for an event */
-	uint64_t reserve_used;   /* most slots in use at once */
+	uint64_t watcher_errors;  /* negative returns of watchers */
+	uint64_t wakeups;         /* times that the source woke us for an event */
+	uint64_t reserve_used;    /* most slots in use at once */
+	uint64_t reaped_directed; /* children that knell_reap() waited for by number at once */
+	uint64_t reaped_peeked;   /* ... whose death no record had told: it looked for them */
+	uint64_t reaped_swept;    /* ... of which there were many: from the list of all children */
+	uint64_t reaped_any;      /* ... by a wait for any child: the kernel has no such list */
 };
 void knell_get_stats(const struct knell_engine *engine, struct knell_stats *ret_stats);
 

@@ -55,6 +55,8 @@ START_TEST(as_ourselves)
 
 	ck_assert_int_eq(await_exit(spawn(&how, LIST(test_knell(), "doctor"))), 0);
 	expect_table(read_file("doctor.out"));
+	ck_assert(strstr(read_file("doctor.out"), "\nreaping     by number; children list ") !=
+		  NULL);
 }
 END_TEST
 

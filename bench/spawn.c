@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * spawn.c - a real program is started, dies, and its starter learns of it: how often a second, by
+ * knell_spawn() and by what people use instead, while no other child lives and while many do.
+ *
+ * Each way runs in a process of its own, in turns: it starts the children that live on, then so
+ * many programs one after the other. The ways that scan (waitpid(-1), and libuv, which asks each of
+ * its children) pay for those that live.
+ *
+ * Usage: spawn [--live=N] [--rounds=N] [--spawns=N] [--json]
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifdef KNELL_BENCH_UV
+#include <uv.h>
+#endif
+
+#include <knell/spawn.h>
+
+#define MAX_ROUNDS  99
+#define LIVE_TARGET 20.0 /* times the rate of those that scan */
+#define BEST_TARGET 0.9  /* of the best of the others, without other children */
+
+static const char *program; /* that ends at once */
+static const char *self;
+
+static _Noreturn void fail(const char *what)
+{
+	fprintf(stderr, "spawn: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* One that lives until its starter dies. */
+static _Noreturn void live_on(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;)
+		pause();
+}
+
+/* ---- the ways ---- */
+
+struct way {
+	const char *name;
+	bool scans;
+	void (*open)(void);
+	void (*start)(char *const argv[]); /* lives on */
+	void (*run)(char *const argv[]);   /* returns when its death is known */
+};
+
+static struct knell_nursery *nursery;
+
+static void knell_way_open(void)
+{
+	if (knell_nursery_open(&nursery, NULL) < 0)
+		fail("knell_nursery_open");
+}
+
+static void told(const struct knell_death *death, void *userdata)
+{
+	(void)userdata;
+	if (death->status || death->flags)
+		_exit(1);
+}
+
+static void knell_way(char *const argv[], uint32_t *word)
+{
+	struct knell_spawn_options o = {
+		.size = sizeof(o), .file = argv[0], .argv = argv, .fn = told, .word = word
+	};
+	int r = knell_spawn(nursery, NULL, &o);
+
+	if (r < 0) {
+		errno = -r;
+		fail("knell_spawn");
+	}
+}
+
+static void knell_way_start(char *const argv[])
+{
+	knell_way(argv, NULL);
+}
+
+static void knell_way_run(char *const argv[])
+{
+	uint32_t word = 0;
+
+	knell_way(argv, &word);
+	while (!__atomic_load_n(&word, __ATOMIC_ACQUIRE))
+		syscall(SYS_futex, &word, FUTEX_WAIT, 0, NULL, NULL, 0);
+}
+
+static void wait_for(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0) {
+		if (errno != EINTR)
+			fail("waitpid");
+	}
+}
+
+static pid_t posix_start(char *const argv[])
+{
+	pid_t pid;
+	int r = posix_spawn(&pid, argv[0], NULL, NULL, argv, environ);
+
+	if (r) {
+		errno = r;
+		fail("posix_spawn");
+	}
+	return pid;
+}
+
+static pid_t fork_start(char *const argv[])
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		execv(argv[0], argv);
+		_exit(127);
+	}
+	if (pid < 0)
+		fail("fork");
+	return pid;
+}
+
+static void posix_way_start(char *const argv[])
+{
+	posix_start(argv);
+}
+
+static void posix_way_run(char *const argv[])
+{
+	wait_for(posix_start(argv));
+}
+
+static void fork_way_run(char *const argv[])
+{
+	wait_for(fork_start(argv));
+}
+
+static void any_way_run(char *const argv[])
+{
+	posix_start(argv);
+	wait_for(-1);
+}
+
+#ifdef KNELL_BENCH_UV
+static bool uv_done;
+
+static void uv_closed(uv_handle_t *handle)
+{
+	free(handle);
+}
+
+static void uv_died(uv_process_t *process, int64_t status, int signo)
+{
+	(void)status;
+	(void)signo;
+	uv_done = true;
+	uv_close((uv_handle_t *)process, uv_closed);
+}
+
+static void uv_way_start(char *const argv[])
+{
+	uv_process_t *process = calloc(1, sizeof(*process));
+	uv_process_options_t o = { .exit_cb = uv_died, .file = argv[0] };
+	int r;
+
+	o.args = (char **)(uintptr_t)argv;
+	r = uv_spawn(uv_default_loop(), process, &o);
+	if (r < 0) {
+		errno = -r;
+		fail("uv_spawn");
+	}
+}
+
+static void uv_way_run(char *const argv[])
+{
+	uv_done = false;
+	uv_way_start(argv);
+	while (!uv_done)
+		uv_run(uv_default_loop(), UV_RUN_ONCE);
+}
+#endif
+
+static void nothing(void)
+{
+}
+
+static const struct way ways[] = {
+	{ "knell_spawn", false, knell_way_open, knell_way_start, knell_way_run },
+	{ "posix_spawn, waitpid", false, nothing, posix_way_start, posix_way_run },
+	{ "fork, exec, waitpid", false, nothing, posix_way_start, fork_way_run },
+	{ "posix_spawn, waitpid(-1)", true, nothing, posix_way_start, any_way_run },
+#ifdef KNELL_BENCH_UV
+	{ "libuv", true, nothing, uv_way_start, uv_way_run },
+#endif
+};
+
+#define WAYS (sizeof(ways) / sizeof(ways[0]))
+
+/* ---- measuring ---- */
+
+/* In a process of its own: the rate goes through the pipe. */
+static _Noreturn void measure_here(const struct way *way, unsigned int live, unsigned int spawns,
+				   int result)
+{
+	char *const living[] = { (char *)(uintptr_t)self, (char *)(uintptr_t) "--live-on", NULL };
+	char *const dying[] = { (char *)(uintptr_t)program, NULL };
+	double start, rate;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	way->open();
+	for (unsigned int i = 0; i < live; i++)
+		way->start(living);
+	for (unsigned int i = 0; i < 20; i++)
+		way->run(dying);
+	start = seconds();
+	for (unsigned int i = 0; i < spawns; i++)
+		way->run(dying);
+	rate = spawns / (seconds() - start);
+	if (write(result, &rate, sizeof(rate)) != (ssize_t)sizeof(rate))
+		_exit(1);
+	/* Those who live die with us. */
+	_exit(0);
+}
+
+/* All of its descendants are gone when nobody holds the other end any more. */
+static double measure(const struct way *way, unsigned int live, unsigned int spawns)
+{
+	double rate = 0;
+	int fds[2], gone[2];
+	char byte;
+	pid_t pid;
+
+	if (pipe(fds) < 0 || pipe(gone) < 0)
+		fail("pipe");
+	pid = fork();
+	if (pid < 0)
+		fail("fork");
+	if (pid == 0)
+		measure_here(way, live, spawns, fds[1]);
+	close(fds[1]);
+	close(gone[1]);
+	if (read(fds[0], &rate, sizeof(rate)) != (ssize_t)sizeof(rate)) {
+		errno = EIO;
+		fail(way->name);
+	}
+	wait_for(pid);
+	while (read(gone[0], &byte, 1) < 0 && errno == EINTR)
+		;
+	close(fds[0]);
+	close(gone[0]);
+	return rate;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double median(double *values, unsigned int n)
+{
+	qsort(values, n, sizeof(*values), by_value);
+	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+/* Rates, and of each round the ratio of the first way to each of the others. */
+struct table {
+	double rate[WAYS][MAX_ROUNDS];
+	double ratio[WAYS][MAX_ROUNDS];
+};
+
+static void fill(struct table *table, unsigned int live, unsigned int rounds, unsigned int spawns)
+{
+	for (unsigned int round = 0; round < rounds; round++) {
+		for (size_t i = 0; i < WAYS; i++) {
+			/* Another one first in each round. */
+			size_t w = (i + round) % WAYS;
+
+			table->rate[w][round] = measure(&ways[w], live, spawns);
+		}
+		for (size_t w = 0; w < WAYS; w++)
+			table->ratio[w][round] = table->rate[0][round] / table->rate[w][round];
+	}
+}
+
+static void print(struct table *table, unsigned int live, unsigned int rounds, bool json)
+{
+	double worst = 0;
+
+	if (!json)
+		printf("\n%u other children\n  %-26s %10s %14s\n", live, "way", "per second",
+		       "knell_spawn is");
+	for (size_t w = 0; w < WAYS; w++) {
+		double rate = median(table->rate[w], rounds);
+		double ratio = median(table->ratio[w], rounds);
+		double target = live ? LIVE_TARGET : BEST_TARGET;
+		bool counts = w > 0 && (!live || ways[w].scans);
+
+		if (json)
+			printf("{\"live\":%u,\"way\":\"%s\",\"scans\":%s,\"rate\":%.1f,"
+			       "\"ratio\":%.3f}\n",
+			       live, ways[w].name, ways[w].scans ? "true" : "false", rate, ratio);
+		else
+			printf("  %-26s %10.0f %13.2fx%s\n", ways[w].name, rate, ratio,
+			       !counts           ? ""
+			       : ratio >= target ? "  met"
+						 : "  missed");
+		if (counts && (worst == 0 || ratio < worst))
+			worst = ratio;
+	}
+	if (!json)
+		printf("  target: at least %.1fx of each %s\n", live ? LIVE_TARGET : BEST_TARGET,
+		       live ? "that scans" : "other");
+}
+
+static unsigned int number(const char *text, unsigned int least, unsigned int most)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (*end || n < least || n > most) {
+		fprintf(stderr, "spawn: %s is not between %u and %u\n", text, least, most);
+		exit(2);
+	}
+	return (unsigned int)n;
+}
+
+int main(int argc, char *argv[])
+{
+	static const struct option options[] = { { "live", required_argument, NULL, 'l' },
+						 { "rounds", required_argument, NULL, 'r' },
+						 { "spawns", required_argument, NULL, 's' },
+						 { "json", no_argument, NULL, 'j' },
+						 { "live-on", no_argument, NULL, 'o' },
+						 { 0 } };
+	static struct table table;
+	static char path[4096];
+	unsigned int live = 5000, rounds = 7, spawns = 500;
+	bool json = false;
+	ssize_t n;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (option) {
+		case 'l':
+			live = number(optarg, 0, 20000);
+			break;
+		case 'r':
+			rounds = number(optarg, 1, MAX_ROUNDS);
+			break;
+		case 's':
+			spawns = number(optarg, 10, 100000);
+			break;
+		case 'j':
+			json = true;
+			break;
+		case 'o':
+			live_on();
+		default:
+			return 2;
+		}
+	}
+	n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	if (n < 0)
+		fail("/proc/self/exe");
+	self = path;
+	program = KNELL_BENCH_PROGRAM;
+	fill(&table, 0, rounds, spawns);
+	print(&table, 0, rounds, json);
+	if (live) {
+		fflush(stdout);
+		fill(&table, live, rounds, spawns);
+		print(&table, live, rounds, json);
+	}
+	return 0;
+}

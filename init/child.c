@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * child.c - starts the command with the signals, descriptors and environment that the caller gave
+ * us, and lets go of the descriptors that are only its own: who waits for their end must not wait
+ * for us.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "init.h"
+#include "pidfd.h"
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+
+#define MANY_FDS 65536 /* what is closed one by one where close_range(2) is not there */
+
+static _Noreturn void become_command(const struct init *init)
+{
+	const struct init_options *o = init->options;
+	int error;
+
+	if (o->parent_death == SIGKILL)
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* the one that we cannot pass on */
+	if (o->own_session) {
+		setsid();
+		ioctl(STDIN_FILENO, TIOCSCTTY, 0);
+	} else if (o->own_group) {
+		setpgid(0, 0);
+		if (init->terminal >= 0)
+			tcsetpgrp(init->terminal, getpid());
+	}
+	signals_restore(init);
+	execvp(o->command[0], o->command);
+	error = errno;
+	init_say("cannot run '", o->command[0], "': ", strerror(error));
+	_exit(error == ENOENT ? INIT_NOT_FOUND : INIT_NOT_EXECUTABLE);
+}
+
+static void close_from_to(unsigned int first, unsigned int last)
+{
+	if (first > last || syscall(SYS_close_range, first, last, 0) == 0)
+		return;
+	for (unsigned int fd = first; fd <= last && fd < MANY_FDS; fd++)
+		close((int)fd);
+}
+
+/*
+ * All but the first three, and the two of ours that are open at this time. A source has more of its
+ * own, and knows which were there before.
+ */
+static void close_inherited(const struct init *init)
+{
+	int low = init->terminal, high = init->status_fd;
+	unsigned int next = STDERR_FILENO + 1;
+
+	for (size_t i = 0; init->source && i < init->source->inherited_count; i++)
+		close(init->source->inherited[i]);
+	if (init->source)
+		return;
+	if (low > high) {
+		low = init->status_fd;
+		high = init->terminal;
+	}
+	if (low > STDERR_FILENO) {
+		close_from_to(next, (unsigned int)low - 1);
+		next = (unsigned int)low + 1;
+	}
+	if (high > STDERR_FILENO) {
+		close_from_to(next, (unsigned int)high - 1);
+		next = (unsigned int)high + 1;
+	}
+	close_from_to(next, UINT_MAX);
+}
+
+static void tell_start(const struct init *init)
+{
+	struct init_line line = { .len = 0 };
+
+	if (init->options->verbosity < VERBOSE_INFO)
+		return;
+	line_text(&line, "knell init: started '");
+	line_text(&line, init->options->command[0]);
+	line_text(&line, "' as process ");
+	line_number(&line, (uint64_t)init->root);
+	line_text(&line, init->kernel_reaps ? "; the kernel reaps\n" : "\n");
+	line_write(&line, STDERR_FILENO);
+}
+
+int child_start(struct init *init)
+{
+	if (init->options->own_session)
+		terminal_detach();
+	init->root = init->source ? init->source->fork(init->source->data) : fork();
+	if (init->root == 0)
+		become_command(init);
+	if (init->root < 0) {
+		int error = init->source ? -init->root : errno;
+
+		init_say("cannot start '", init->options->command[0], "': ", strerror(error));
+		return -error;
+	}
+	if (init->options->own_group)
+		setpgid(init->root, init->root); /* whoever of us is first */
+	close_inherited(init);
+	/* It cannot be reaped yet, so the number is its own. */
+	init->pidfd = knell_pidfd_open(init->root);
+	if (init->pidfd < 0) {
+		init->pidfd = -1;
+		init->kernel_reaps = false;
+	}
+	tell_start(init);
+	return 0;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * main.c - knell-init-static: the init alone, as a small static program of one thread, for images
+ * that have nothing else.
+ */
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "init.h"
+
+/*
+ * A descriptor that we open must not land on 0, 1 or 2: messages would go into it. The fillers
+ * close at exec, so the command sees what the caller gave it. Where there is no /dev/null the root
+ * directory will do.
+ */
+static void fill_standard_fds(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	struct init_options options;
+	int r;
+
+	fill_standard_fds();
+	r = init_parse(&options, argc, argv);
+	if (r != 0)
+		return r > 0 ? 0 : INIT_FAILED;
+	return init_run(&options, NULL);
+}

@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * home.c - the reaper of one CPU; see home.h. It sleeps in epoll_wait(2) on the pidfds of its
+ * children. Where the kernel reaps by itself a pidfd hangs up when its process is gone, and keeps
+ * the status; else it is readable when the process is a zombie, and the helper waits for that very
+ * one. Either way it costs the same however many live.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "home.h"
+#include "pidfd.h"
+
+#define BATCH       64           /* events taken by one system call */
+#define LATE_MS     50           /* how often those are asked for that a stranger traces */
+#define REAPER_SIZE (256u << 10) /* stack: callbacks are the application's */
+
+static uint64_t now_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void count(uint64_t *counter)
+{
+	/* One writer, and readers that want no more than a number. */
+	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
+}
+
+static void wake(const struct home *home)
+{
+	const uint64_t one = 1;
+	ssize_t n = write(home->wake_fd, &one, sizeof(one));
+
+	(void)n; /* full: it is readable already */
+}
+
+/* ---- helpers ---- */
+
+static struct nest *open_nest(struct home *home, int *ret)
+{
+	struct nest *nest = NULL;
+
+	*ret = nest_open(&nest, home->cpu, home->nursery->by_kernel, home->nursery->options.trouble,
+			 home->nursery->options.userdata);
+	return nest;
+}
+
+/* A retired one is the parent of its children, and they name it. */
+static void end_old_nests(struct home *home, bool all)
+{
+	struct nest **at = &home->old_nests;
+
+	while (*at) {
+		struct nest *nest = *at;
+
+		if (!all && __atomic_load_n(&nest->children, __ATOMIC_ACQUIRE)) {
+			at = &nest->next;
+			continue;
+		}
+		*at = nest->next;
+		nest_close(nest);
+	}
+}
+
+static int ready_nest(struct home *home)
+{
+	struct nest_identity identity;
+	struct nest *fresh;
+	int r;
+
+	end_old_nests(home, false);
+	nest_identity(&identity);
+	if (home->nest && !nest_is_dead(home->nest) &&
+	    nest_same_identity(&identity, &home->nest->identity))
+		return 0;
+	fresh = open_nest(home, &r);
+	if (!fresh)
+		return r;
+	if (home->nest) {
+		count(&home->replaced);
+		home->nest->next = home->old_nests;
+		home->old_nests = home->nest;
+	}
+	home->nest = fresh;
+	return 0;
+}
+
+/* ---- children ---- */
+
+/*
+ * Pidfds are made in a task that no sanitizer knows. ThreadSanitizer would take them for whatever
+ * had these numbers before: bare system calls only.
+ */
+static int watch_pidfd(const struct home *home, int op, const struct child *child,
+		       struct epoll_event *event)
+{
+	return (int)syscall(SYS_epoll_ctl, home->epoll_fd, op, child->pidfd, event);
+}
+
+/* Under list_lock. */
+static void list_add(struct home *home, struct child *child)
+{
+	child->prev = NULL;
+	child->next = home->first;
+	if (home->first)
+		home->first->prev = child;
+	home->first = child;
+}
+
+static void list_remove(struct home *home, struct child *child)
+{
+	pthread_mutex_lock(&home->list_lock);
+	if (child->prev)
+		child->prev->next = child->next;
+	else
+		home->first = child->next;
+	if (child->next)
+		child->next->prev = child->prev;
+	pthread_mutex_unlock(&home->list_lock);
+}
+
+/* After the callback: whoever drains may end everything now. */
+static void one_less(struct home *home)
+{
+	if (__atomic_sub_fetch(&home->children, 1, __ATOMIC_RELEASE) == 0)
+		syscall(SYS_futex, &home->children, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL,
+			NULL, 0);
+}
+
+int home_adopt(struct home *home, struct child *child)
+{
+	struct epoll_event event = {
+		/* A hang-up is always told, and where the kernel reaps nothing else counts. */
+		.events = home->nursery->by_kernel ? 0 : EPOLLIN,
+		.data.ptr = child,
+	};
+	int r = 0;
+
+	child->home = home;
+	child->nest = home->nest;
+	__atomic_add_fetch(&child->nest->children, 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&home->children, 1, __ATOMIC_RELAXED);
+	/* Its death may be told before we are back, but not before it is in the list. */
+	pthread_mutex_lock(&home->list_lock);
+	__atomic_store_n(&child->watched, true, __ATOMIC_RELEASE);
+	if (watch_pidfd(home, EPOLL_CTL_ADD, child, &event) < 0)
+		r = -errno;
+	else
+		list_add(home, child);
+	pthread_mutex_unlock(&home->list_lock);
+	if (r < 0) {
+		__atomic_sub_fetch(&child->nest->children, 1, __ATOMIC_RELEASE);
+		one_less(home);
+	}
+	return r;
+}
+
+/* ---- deaths ---- */
+
+static void tell(struct home *home, const struct child *child, const struct knell_death *death)
+{
+	uint64_t before, took;
+
+	if (child->fn) {
+		before = now_ns(CLOCK_MONOTONIC);
+		child->fn(death, child->userdata);
+		took = now_ns(CLOCK_MONOTONIC) - before;
+		if (took > home->slowest_ns)
+			__atomic_store_n(&home->slowest_ns, took, __ATOMIC_RELAXED);
+	}
+	if (child->word) {
+		uint32_t word = KNELL_WORD_DEAD | ((uint32_t)death->status & 0xffffu) |
+				(death->flags & KNELL_DEATH_UNKNOWN ? KNELL_WORD_UNKNOWN : 0);
+
+		__atomic_store_n(child->word, word, __ATOMIC_RELEASE);
+		/* Not private: it may be in memory that others share. */
+		syscall(SYS_futex, child->word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	}
+}
+
+/* A copy of the descriptor in somebody's fork would keep it in the epoll set. */
+static void bury(struct home *home, struct child *child, struct knell_death *death)
+{
+	watch_pidfd(home, EPOLL_CTL_DEL, child, NULL);
+	syscall(SYS_close, child->pidfd);
+	list_remove(home, child);
+	if (child->late)
+		home->late_count--;
+	__atomic_sub_fetch(&child->nest->children, 1, __ATOMIC_RELEASE);
+	death->pid = child->pid;
+	death->cpu = home->cpu;
+	death->time = now_ns(CLOCK_BOOTTIME);
+	tell(home, child, death);
+	free(child);
+	one_less(home);
+}
+
+/* A zombie of our helper's. */
+static int wait_directed(struct home *home, const struct child *child)
+{
+	int status;
+
+	pthread_mutex_lock(&home->lock);
+	status = nest_wait(child->nest, child->pid);
+	pthread_mutex_unlock(&home->lock);
+	return status;
+}
+
+/* It stays a zombie until its tracer lets it go, and nothing tells when. */
+static void ask_later(struct home *home, struct child *child)
+{
+	struct epoll_event event = { .data.ptr = child };
+
+	if (child->late)
+		return;
+	child->late = true;
+	home->late_count++;
+	watch_pidfd(home, EPOLL_CTL_MOD, child, &event);
+}
+
+static void died(struct home *home, struct child *child, bool released)
+{
+	struct knell_death death = { 0 };
+
+	/* Acquire: pairs with home_adopt(); what goes through the kernel has no order of its own.
+	 */
+	if (!__atomic_load_n(&child->watched, __ATOMIC_ACQUIRE))
+		return;
+	if (!released && !nest_is_dead(child->nest)) {
+		death.status = wait_directed(home, child);
+		if (death.status == NEST_STATUS_LATER) {
+			ask_later(home, child);
+			return;
+		}
+		if (death.status >= 0) {
+			count(&home->by_wait);
+			bury(home, child, &death);
+			return;
+		}
+		death.status = 0;
+	}
+	if (knell_pidfd_late_status(child->pidfd, &death.status) == 0) {
+		count(&home->by_kernel);
+	} else if (!released && knell_pidfd_tells_late()) {
+		ask_later(home, child); /* an orphan that its new parent has not waited for yet */
+		return;
+	} else {
+		death.flags |= KNELL_DEATH_UNKNOWN;
+		count(&home->unknown);
+	}
+	bury(home, child, &death);
+}
+
+static void ask_again(struct home *home)
+{
+	struct child *child, *next;
+
+	pthread_mutex_lock(&home->list_lock);
+	child = home->first;
+	pthread_mutex_unlock(&home->list_lock);
+	/* Only we remove any, and new ones come first. */
+	for (; child; child = next) {
+		next = child->next;
+		if (child->late)
+			died(home, child, knell_pidfd_reaped(child->pidfd));
+	}
+}
+
+/* ---- where the reaper runs ---- */
+
+static bool is_alone_on(const cpu_set_t *set, unsigned int cpu)
+{
+	return CPU_COUNT(set) == 1 && CPU_ISSET(cpu, set);
+}
+
+static bool pin(unsigned int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return sched_setaffinity(0, sizeof(set), &set) == 0;
+}
+
+/*
+ * The kernel moves us when our CPU goes offline or leaves our cpuset, and somebody may when he
+ * changes the mask of all threads. If the CPU is not ours any more we end with our last child; the
+ * next spawn finds another home.
+ */
+static void look_where_we_are(struct home *home)
+{
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set) < 0 || is_alone_on(&set, home->cpu)) {
+		assert(sched_getcpu() == (int)home->cpu);
+		return;
+	}
+	__atomic_store_n(&home->displaced, !CPU_ISSET(home->cpu, &set) || !pin(home->cpu),
+			 __ATOMIC_RELEASE);
+}
+
+void home_look(struct home *home)
+{
+	cpu_set_t set;
+	pid_t tid = __atomic_load_n(&home->tid, __ATOMIC_ACQUIRE);
+
+	if (tid && sched_getaffinity(tid, sizeof(set), &set) == 0 && !is_alone_on(&set, home->cpu))
+		wake(home);
+}
+
+/* ---- the thread ---- */
+
+static void take_events(struct home *home, const struct epoll_event *events, int n)
+{
+	uint64_t ignored;
+
+	for (int i = 0; i < n; i++) {
+		if (events[i].data.ptr) {
+			died(home, events[i].data.ptr, events[i].events & EPOLLHUP);
+		} else {
+			ssize_t got = read(home->wake_fd, &ignored, sizeof(ignored));
+
+			(void)got;
+		}
+	}
+}
+
+/* Nobody spawns here any more, and the last child is dead. */
+static bool may_leave(struct home *home)
+{
+	bool leave;
+
+	if (__atomic_load_n(&home->stop, __ATOMIC_ACQUIRE))
+		return true;
+	if (!home->displaced || __atomic_load_n(&home->children, __ATOMIC_ACQUIRE))
+		return false;
+	pthread_mutex_lock(&home->lock);
+	leave = !__atomic_load_n(&home->children, __ATOMIC_ACQUIRE);
+	home->ended = leave;
+	pthread_mutex_unlock(&home->lock);
+	return leave;
+}
+
+static void *reaper_main(void *arg)
+{
+	struct home *home = arg;
+	struct epoll_event events[BATCH];
+	char name[16];
+	int n;
+
+	__atomic_store_n(&home->tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+	snprintf(name, sizeof(name), "knell-reap/%u", home->cpu % 10000u);
+	pthread_setname_np(pthread_self(), name);
+	home->displaced = !pin(home->cpu);
+	do {
+		n = epoll_wait(home->epoll_fd, events, BATCH, home->late_count ? LATE_MS : -1);
+		count(&home->wakeups);
+		/* To empty: what dies meanwhile needs no wake-up. */
+		while (n > 0) {
+			take_events(home, events, n);
+			n = epoll_wait(home->epoll_fd, events, BATCH, 0);
+		}
+		if (home->late_count)
+			ask_again(home);
+		if (sched_getcpu() != (int)home->cpu || home->displaced)
+			look_where_we_are(home);
+	} while (!may_leave(home));
+	__atomic_store_n(&home->tid, 0, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static int start_thread(struct home *home)
+{
+	pthread_attr_t attr;
+	sigset_t all, before;
+	int r = pthread_attr_init(&attr);
+
+	if (r)
+		return -r;
+	pthread_attr_setstacksize(&attr, REAPER_SIZE);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(&home->thread, &attr, reaper_main, home);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attr);
+	return -r;
+}
+
+/* ---- starting and ending ---- */
+
+static void close_fds(struct home *home)
+{
+	if (home->epoll_fd >= 0)
+		close(home->epoll_fd);
+	if (home->wake_fd >= 0)
+		close(home->wake_fd);
+	home->epoll_fd = -1;
+	home->wake_fd = -1;
+}
+
+static int start(struct home *home)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	int r;
+
+	home->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	home->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (home->epoll_fd < 0 || home->wake_fd < 0 ||
+	    epoll_ctl(home->epoll_fd, EPOLL_CTL_ADD, home->wake_fd, &event) < 0)
+		r = -errno;
+	else
+		r = start_thread(home);
+	if (r < 0)
+		close_fds(home);
+	home->running = r == 0;
+	return r;
+}
+
+/* Its thread has ended, or ends now. */
+static void end(struct home *home)
+{
+	if (!home->running)
+		return;
+	pthread_join(home->thread, NULL);
+	home->running = false;
+	home->ended = false;
+	home->displaced = false;
+	end_old_nests(home, true);
+	home->nest = nest_close(home->nest);
+	close_fds(home);
+}
+
+int home_ready(struct home *home)
+{
+	int r = 0;
+
+	if (home->ended)
+		end(home);
+	if (!home->running)
+		r = start(home);
+	return r < 0 ? r : ready_nest(home);
+}
+
+static struct home *make_home(struct knell_nursery *nursery, unsigned int cpu)
+{
+	struct home *home = calloc(1, sizeof(*home));
+
+	if (!home)
+		return NULL;
+	home->nursery = nursery;
+	home->cpu = cpu;
+	home->epoll_fd = -1;
+	home->wake_fd = -1;
+	pthread_mutex_init(&home->lock, NULL);
+	pthread_mutex_init(&home->list_lock, NULL);
+	return home;
+}
+
+struct home *home_of(struct knell_nursery *nursery, unsigned int cpu)
+{
+	struct home **place = &nursery->homes[cpu];
+	struct home *home = __atomic_load_n(place, __ATOMIC_ACQUIRE);
+
+	if (home)
+		return home;
+	pthread_mutex_lock(&nursery->lock);
+	home = *place;
+	if (!home) {
+		home = make_home(nursery, cpu);
+		__atomic_store_n(place, home, __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&nursery->lock);
+	return home;
+}
+
+void home_stop(struct home *home)
+{
+	if (!home)
+		return;
+	/* Whoever has the lock now may start something; whoever gets it later may not. */
+	pthread_mutex_lock(&home->lock);
+	pthread_mutex_unlock(&home->lock);
+	if (home->running) {
+		__atomic_store_n(&home->stop, true, __ATOMIC_RELEASE);
+		wake(home);
+		end(home);
+	}
+}
+
+void home_free(struct home *home)
+{
+	struct child *child;
+
+	if (!home)
+		return;
+	while ((child = home->first) != NULL) {
+		home->first = child->next;
+		syscall(SYS_close, child->pidfd);
+		free(child);
+	}
+	pthread_mutex_destroy(&home->list_lock);
+	pthread_mutex_destroy(&home->lock);
+	free(home);
+}

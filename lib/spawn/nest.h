@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * nest.h - one nursery helper: a task that is no thread of the application, but shares its memory,
+ * files and directory, and never execs. It makes children and, where the kernel cannot reap them by
+ * itself, waits for them; one order at a time, through a mailbox.
+ *
+ * nest.c is the application's side. Each helper has a keeper, a thread that made it, lends it its
+ * thread-local storage, and sleeps until it is dead. nursery.c is what runs in the helper and,
+ * until exec, in its children: system calls only, no locks, nothing allocated, and built without
+ * sanitizers, which do not know these tasks.
+ */
+#ifndef KNELL_NEST_H
+#define KNELL_NEST_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include <knell/spawn.h>
+
+/* nest.state, a futex word. */
+enum nest_state {
+	NEST_IDLE,
+	NEST_ORDERED, /* by us; the helper works */
+	NEST_DONE,    /* by the helper; the answer is there */
+	NEST_DEAD     /* by the keeper; for ever */
+};
+
+enum nest_op {
+	NEST_SPAWN,
+	NEST_WAIT,
+	NEST_END
+};
+
+/*
+ * What children inherit from a helper and should have from the calling thread: a helper serves one
+ * identity. (All limits would be 3 us a spawn.)
+ */
+struct nest_identity {
+	uid_t uid[3];
+	gid_t gid[3];
+	uint32_t caps[6];
+	int no_new_privs;
+	int nice;
+	pid_t group, session;
+	struct rlimit files, processes; /* the limits that a spawn itself can meet */
+};
+
+/* A child to be made, and what came of it. */
+struct birth {
+	const struct knell_spawn_options *options;
+	char *const *paths; /* to be tried in this order; ends in NULL */
+	char *const *envp;
+	uint64_t mask; /* signals, as the kernel has them */
+	const void *cpus;
+	size_t cpus_size;
+	/* Answers. */
+	pid_t pid; /* 0: not made. The kernel writes it last, and pidfd also if it fails later */
+	int pidfd;
+	int high;  /* the same, above the application's limit; -1: there is none */
+	int error; /* of exec or of a step before it; 0: it runs */
+};
+
+struct nest {
+	uint32_t state; /* enum nest_state */
+	enum nest_op op;
+	struct birth *birth; /* of NEST_SPAWN */
+	pid_t wait_pid;      /* of NEST_WAIT */
+	int wait_status;     /* the answer: as wait(2) has it, or NEST_STATUS_* */
+
+	/* Set before the helper starts. */
+	bool by_kernel;    /* SIGCHLD is ignored: the kernel reaps the children */
+	bool chld_ignored; /* set by the helper: the application ignores SIGCHLD */
+	/*
+	 * Set by the helper: pidfds get numbers from here on, above what the application's own
+	 * limit lets it use; 0: among its own. A child is born without them: to copy thousands, and
+	 * to close them at exec, took longer than all the rest.
+	 */
+	unsigned int first_fd;
+	unsigned int cpu;
+	pid_t owner;
+	char *stack;       /* of the helper, and above it of its child */
+	size_t stack_size; /* of each */
+
+	/* The keeper's. */
+	pthread_t keeper;
+	pid_t helper;
+	int error; /* why it could not be made */
+	bool ending;
+	void (*trouble)(const char *what, void *userdata);
+	void *userdata;
+
+	/* The home's. */
+	struct nest *next; /* of those that another one took the place of */
+	uint32_t children; /* alive */
+	struct nest_identity identity;
+};
+
+/* Starts a helper on this CPU. 0 or -errno. */
+int nest_open(struct nest **ret_nest, unsigned int cpu, bool by_kernel,
+	      void (*trouble)(const char *what, void *userdata), void *userdata);
+
+/* Ends the helper. Its children go on. NULL is allowed; returns NULL. */
+struct nest *nest_close(struct nest *nest);
+
+bool nest_is_dead(const struct nest *nest);
+
+/*
+ * Orders must not overlap. 0: done, see birth->error; -ESRCH: the helper died before it answered,
+ * and the child, if there was one, was killed.
+ */
+int nest_spawn(struct nest *nest, struct birth *birth);
+
+/* Waits for a dead child. Its status, or NEST_STATUS_*. */
+#define NEST_STATUS_UNKNOWN (-1) /* the helper is dead, or it is no child of it */
+#define NEST_STATUS_LATER   (-2) /* a stranger traces it, and has not let it go yet */
+int nest_wait(struct nest *nest, pid_t pid);
+
+void nest_identity(struct nest_identity *ret_identity);
+bool nest_same_identity(const struct nest_identity *a, const struct nest_identity *b);
+
+/* nursery.c. The helper: returns its pid or -errno. */
+pid_t nursery_start(struct nest *nest);
+
+#endif

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * nursery.c - what runs in a nursery helper, and in a child until it execs: see nest.h. Both live
+ * in the application's memory without being threads of it, so nothing here takes a lock, allocates,
+ * or calls what might; errno is that of the keeper, who sleeps. The helper is suspended while its
+ * child is not yet another program (CLONE_VFORK), so they share one mailbox and never run at once.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/close_range.h>
+#include <linux/futex.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "nest.h"
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifndef SYS_clone3
+#define SYS_clone3 435
+#endif
+#ifndef CLONE_INTO_CGROUP
+#define CLONE_INTO_CGROUP 0x200000000ull
+#endif
+
+#define SIGNALS     64
+#define IGNORED     1ul /* SIG_IGN, as the kernel has it */
+#define NOT_STARTED 127
+#define ROOM_FDS    65536 /* for pidfds: as many children as most machines have pids */
+
+/* struct sigaction as the kernel has it, where handlers have a restorer: all that we build for. */
+struct kernel_action {
+	unsigned long handler;
+	unsigned long flags;
+	void *restorer;
+	uint64_t mask;
+};
+
+/* ---- system calls ---- */
+
+/*
+ * clone3(2) with a stack of its own; the new task calls fn(arg), which does not return. There is no
+ * such function in the C library.
+ */
+static long clone_onto(struct clone_args *args, void (*fn)(void *), void *arg)
+{
+#if defined(__x86_64__)
+	register long r8 __asm__("r8") = (long)fn;
+	register long r9 __asm__("r9") = (long)arg;
+	long r = SYS_clone3;
+
+	__asm__ volatile("syscall\n\t"
+			 "test %%rax, %%rax\n\t"
+			 "jnz 1f\n\t"
+			 "xor %%ebp, %%ebp\n\t"
+			 "mov %%r9, %%rdi\n\t"
+			 "call *%%r8\n\t"
+			 "hlt\n"
+			 "1:"
+			 : "+a"(r)
+			 : "D"(args), "S"(sizeof(*args)), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory", "cc");
+	return r;
+#elif defined(__aarch64__)
+	register long x0 __asm__("x0") = (long)args;
+	register long x1 __asm__("x1") = sizeof(*args);
+	register long x8 __asm__("x8") = SYS_clone3;
+	register long x9 __asm__("x9") = (long)fn;
+	register long x10 __asm__("x10") = (long)arg;
+
+	__asm__ volatile("svc #0\n\t"
+			 "cbnz x0, 1f\n\t"
+			 "mov x29, xzr\n\t"
+			 "mov x0, x10\n\t"
+			 "blr x9\n\t"
+			 "brk #0\n"
+			 "1:"
+			 : "+r"(x0)
+			 : "r"(x1), "r"(x8), "r"(x9), "r"(x10)
+			 : "memory", "cc");
+	return x0;
+#else
+#error "write clone_onto() for this architecture: clone3(2), then fn(arg) on the new stack"
+#endif
+}
+
+static void futex(uint32_t *word, int op, uint32_t value)
+{
+	syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
+}
+
+static unsigned long get_handler(int signo)
+{
+	struct kernel_action action = { 0 };
+
+	syscall(SYS_rt_sigaction, signo, NULL, &action, sizeof(action.mask));
+	return action.handler;
+}
+
+static void set_handler(int signo, unsigned long handler)
+{
+	struct kernel_action action = { .handler = handler };
+
+	syscall(SYS_rt_sigaction, signo, &action, NULL, sizeof(action.mask));
+}
+
+static void set_mask(uint64_t mask)
+{
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
+}
+
+/* ---- in the child ---- */
+
+/* Until now the files are the helper's, and so the application's. */
+static int leave_files(const struct nest *nest)
+{
+	if (!nest->first_fd ||
+	    syscall(SYS_close_range, nest->first_fd, ~0u, CLOSE_RANGE_UNSHARE) == 0)
+		return 0;
+	return (int)syscall(SYS_unshare, CLONE_FILES); /* before 5.9 */
+}
+
+static int become(const struct nest *nest, const struct knell_spawn_options *o)
+{
+	if (nest->first_fd &&
+	    syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &nest->identity.files, NULL) < 0)
+		return -1;
+	if (o->flags & KNELL_SPAWN_SESSION && syscall(SYS_setsid) < 0)
+		return -1;
+	if (o->flags & KNELL_SPAWN_GROUP && syscall(SYS_setpgid, 0, o->group) < 0)
+		return -1;
+	if (o->flags & KNELL_SPAWN_NICE && syscall(SYS_setpriority, PRIO_PROCESS, 0, o->nice) < 0)
+		return -1;
+	for (size_t i = 0; i < o->rlimit_count; i++) {
+		if (syscall(SYS_prlimit64, 0, o->rlimits[i].resource, &o->rlimits[i].limit, NULL) <
+		    0)
+			return -1;
+	}
+	return 0;
+}
+
+static int do_file_action(const struct knell_file_action *action)
+{
+	long fd;
+
+	switch (action->kind) {
+	case KNELL_FILE_DUP:
+		if (action->fd == action->from)
+			return (int)syscall(SYS_fcntl, action->fd, F_SETFD, 0);
+		return (int)syscall(SYS_dup3, action->from, action->fd, 0);
+	case KNELL_FILE_CLOSE:
+		syscall(SYS_close, action->fd);
+		return 0;
+	case KNELL_FILE_CLOSE_FROM:
+		return (int)syscall(SYS_close_range, action->fd, ~0u, 0);
+	case KNELL_FILE_OPEN:
+		fd = syscall(SYS_openat, AT_FDCWD, action->path, action->flags, action->mode);
+		if (fd < 0 || fd == action->fd)
+			return (int)fd;
+		if (syscall(SYS_dup3, fd, action->fd, action->flags & O_CLOEXEC) < 0)
+			return -1;
+		return (int)syscall(SYS_close, fd);
+	}
+	errno = EINVAL;
+	return -1;
+}
+
+static int change_files(const struct knell_spawn_options *o)
+{
+	if (o->directory && syscall(SYS_chdir, o->directory) < 0)
+		return -1;
+	for (size_t i = 0; i < o->action_count; i++) {
+		if (do_file_action(&o->actions[i]) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Groups first: afterwards we may not. The parent-death signal last: a change of ids clears it. */
+static int change_ids(const struct knell_spawn_options *o)
+{
+	if (o->flags & KNELL_SPAWN_GROUPS && syscall(SYS_setgroups, o->group_count, o->groups) < 0)
+		return -1;
+	if (o->flags & KNELL_SPAWN_GID && syscall(SYS_setresgid, o->gid, o->gid, o->gid) < 0)
+		return -1;
+	if (o->flags & KNELL_SPAWN_UID && syscall(SYS_setresuid, o->uid, o->uid, o->uid) < 0)
+		return -1;
+	return o->parent_death ? (int)syscall(SYS_prctl, PR_SET_PDEATHSIG, o->parent_death, 0, 0, 0)
+			       : 0;
+}
+
+/* SIGCHLD as the application has it, and the mask last: nothing is delivered before. */
+static void change_signals(const struct nest *nest, const struct birth *birth)
+{
+	const struct knell_spawn_options *o = birth->options;
+
+	set_handler(SIGCHLD, nest->chld_ignored ? IGNORED : 0);
+	if (o->flags & KNELL_SPAWN_DEFAULT) {
+		for (int signo = 1; signo <= SIGNALS; signo++) {
+			if (o->defaults & KNELL_SIGNAL(signo))
+				set_handler(signo, 0);
+		}
+	}
+	set_mask(birth->mask);
+}
+
+/* As execvp(3): a file that may not be executed is remembered, one that is not there passed over.
+ */
+static int run_program(const struct birth *birth)
+{
+	int denied = 0;
+
+	for (char *const *path = birth->paths; *path; path++) {
+		syscall(SYS_execve, *path, birth->options->argv, birth->envp);
+		if (errno == EACCES)
+			denied = EACCES;
+		else if (errno != ENOENT && errno != ENOTDIR)
+			return errno;
+	}
+	return denied ? denied : ENOENT;
+}
+
+static void child_main(void *arg)
+{
+	const struct nest *nest = arg;
+	struct birth *birth = nest->birth;
+	const struct knell_spawn_options *o = birth->options;
+	int error = 0;
+
+	if (syscall(SYS_sched_setaffinity, 0, birth->cpus_size, birth->cpus) < 0 ||
+	    leave_files(nest) < 0 || become(nest, o) < 0 || change_files(o) < 0 ||
+	    change_ids(o) < 0) {
+		error = errno;
+	} else {
+		change_signals(nest, birth);
+		error = run_program(birth);
+	}
+	birth->error = error;
+	for (;;)
+		syscall(SYS_exit_group, NOT_STARTED);
+}
+
+/* ---- in the helper ---- */
+
+static int wait_for(pid_t pid, int flags)
+{
+	siginfo_t info;
+	long r;
+
+	do {
+		memset(&info, 0, sizeof(info));
+		r = syscall(SYS_waitid, P_PID, pid, &info, WEXITED | __WALL | flags, NULL);
+	} while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return NEST_STATUS_UNKNOWN;
+	if (!info.si_pid)
+		return NEST_STATUS_LATER;
+	return info.si_code == CLD_EXITED
+		       ? (info.si_status & 0xff) << 8
+		       : info.si_status | (info.si_code == CLD_DUMPED ? 0x80 : 0);
+}
+
+/*
+ * Nothing is closed here: whoever closes a descriptor and is killed before he has said so leaves
+ * others to close it again, when it may be somebody else's.
+ */
+static void make_child(struct nest *nest)
+{
+	struct birth *birth = nest->birth;
+	const struct knell_spawn_options *o = birth->options;
+	bool other_ids = o->flags & (KNELL_SPAWN_UID | KNELL_SPAWN_GID);
+	int dumpable = other_ids ? (int)syscall(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0) : 0;
+	struct clone_args args = {
+		.flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_PARENT_SETTID,
+		.pidfd = (uintptr_t)&birth->pidfd,
+		.parent_tid = (uintptr_t)&birth->pid,
+		.exit_signal = SIGCHLD,
+		.stack = (uintptr_t)nest->stack + nest->stack_size,
+		.stack_size = nest->stack_size,
+	};
+	long r;
+
+	if (nest->first_fd)
+		args.flags |= CLONE_FILES;
+	if (o->flags & KNELL_SPAWN_CGROUP) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (uint64_t)o->cgroup_fd;
+	}
+	r = clone_onto(&args, child_main, nest);
+	if (other_ids && dumpable == 1) /* the child's change of ids took it from our memory */
+		syscall(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+	if (r < 0) {
+		birth->error = (int)-r;
+	} else if (birth->error) {
+		if (!nest->by_kernel)
+			wait_for(birth->pid, 0);
+	} else if (nest->first_fd) {
+		/* -1, where there is no room. */
+		birth->high =
+			(int)syscall(SYS_fcntl, birth->pidfd, F_DUPFD_CLOEXEC, nest->first_fd);
+	}
+}
+
+/* Handlers are the application's code: none must run in its memory in one of ours. */
+static void forget_handlers(struct nest *nest)
+{
+	for (int signo = 1; signo <= SIGNALS; signo++) {
+		if (get_handler(signo) > IGNORED)
+			set_handler(signo, 0);
+	}
+	nest->chld_ignored = get_handler(SIGCHLD) == IGNORED;
+	set_handler(SIGCHLD, nest->by_kernel ? IGNORED : 0);
+}
+
+/* Our limit is our own; the numbers above the application's are free for ever. */
+static void make_room(struct nest *nest)
+{
+	struct rlimit limit = nest->identity.files;
+	rlim_t first = limit.rlim_cur;
+	long fd;
+
+	if (first > INT_MAX / 2)
+		return;
+	limit.rlim_cur += ROOM_FDS;
+	if (limit.rlim_max < limit.rlim_cur)
+		limit.rlim_max = limit.rlim_cur;
+	/* Above the hard limit only with CAP_SYS_RESOURCE; below it any bit of room will do. */
+	if (syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, NULL) < 0) {
+		limit = nest->identity.files;
+		if (limit.rlim_max == first)
+			return;
+		limit.rlim_cur = limit.rlim_max;
+		if (syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, NULL) < 0)
+			return;
+	}
+	/*
+	 * The table of files grows now and not in make_child(), for it takes some ms: a helper that
+	 * is killed while it copies a descriptor leaves it behind, and nobody knows its number.
+	 */
+	fd = syscall(SYS_fcntl, 0, F_DUPFD_CLOEXEC, first);
+	if (fd >= 0)
+		syscall(SYS_close, fd);
+	nest->first_fd = (unsigned int)first;
+}
+
+static void settle(struct nest *nest)
+{
+	unsigned long bits = 8 * sizeof(unsigned long);
+	unsigned long cpus[64] = { 0 };
+
+	syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (syscall(SYS_getppid) != nest->owner) /* too late */
+		syscall(SYS_exit_group, 1);
+	syscall(SYS_prctl, PR_SET_NAME, "knell-nursery", 0, 0, 0);
+	forget_handlers(nest);
+	make_room(nest);
+	/* On the CPU of those who order: to wake it is then a switch, not an interrupt elsewhere.
+	 */
+	if (nest->cpu < 64 * bits) {
+		cpus[nest->cpu / bits] = 1ul << nest->cpu % bits;
+		syscall(SYS_sched_setaffinity, 0, sizeof(cpus), cpus);
+	}
+}
+
+static void helper_main(void *arg)
+{
+	struct nest *nest = arg;
+
+	settle(nest);
+	for (;;) {
+		uint32_t state;
+
+		/* Acquire: pairs with the order's release in nest.c. */
+		while ((state = __atomic_load_n(&nest->state, __ATOMIC_ACQUIRE)) != NEST_ORDERED)
+			futex(&nest->state, FUTEX_WAIT, state);
+		if (nest->op == NEST_END)
+			syscall(SYS_exit_group, 0);
+		if (nest->op == NEST_SPAWN)
+			make_child(nest);
+		else
+			nest->wait_status = wait_for(nest->wait_pid, WNOHANG);
+		__atomic_store_n(&nest->state, NEST_DONE, __ATOMIC_RELEASE);
+		futex(&nest->state, FUTEX_WAKE, 1);
+	}
+}
+
+pid_t nursery_start(struct nest *nest)
+{
+	/* No exit signal: the application is not told, and plain waits do not see it. */
+	struct clone_args args = {
+		.flags = CLONE_VM | CLONE_FILES | CLONE_FS,
+		.stack = (uintptr_t)nest->stack,
+		.stack_size = nest->stack_size,
+	};
+
+	return (pid_t)clone_onto(&args, helper_main, nest);
+}

@@ -1,0 +1,891 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * test_init.c - `knell init`, and knell-init-static where KNELL_TEST_INIT names it: the command's
+ * status, signals, orphans, job control, and the dialects of other inits, as a subreaper and as PID
+ * 1. No source of events has a part in it, but for the causes in --log-orphans.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pty.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <knell/knell.h>
+
+#include "support.h"
+
+const char test_suite_name[] = "init";
+
+#define LARGEST_STATIC 708080 /* Debian 12's tini-static */
+#define MAX_WORDS      32
+
+struct init {
+	const char *as; /* the name of another init; NULL: its own */
+	const char *const *options;
+	const char *const *command;
+	struct spawn how;
+	const char *argv[MAX_WORDS];
+	pid_t pid;
+	int status;
+	char *out, *err;
+};
+
+static const char *static_init(void)
+{
+	const char *path = getenv("KNELL_TEST_INIT");
+
+	return path && *path ? path : NULL;
+}
+
+static void build_argv(struct init *init)
+{
+	const char *program = static_init() ? static_init() : test_knell();
+	size_t n = 0;
+
+	if (init->as) {
+		ck_assert(!symlink(program, init->as) || errno == EEXIST);
+		if (asprintf((char **)&init->argv[n++], "./%s", init->as) < 0)
+			ck_abort_msg("out of memory");
+	} else {
+		init->argv[n++] = program;
+		if (!static_init())
+			init->argv[n++] = "init";
+	}
+	for (size_t i = 0; init->options && init->options[i]; i++)
+		init->argv[n++] = init->options[i];
+	if (init->command)
+		init->argv[n++] = "--";
+	for (size_t i = 0; init->command && init->command[i]; i++)
+		init->argv[n++] = init->command[i];
+	ck_assert(n < MAX_WORDS);
+	init->argv[n] = NULL;
+}
+
+static void init_start(struct init *init)
+{
+	build_argv(init);
+	if (!init->how.out)
+		init->how.out = "init.out";
+	init->how.err = "init.err";
+	init->pid = spawn(&init->how, init->argv);
+}
+
+static void init_wait(struct init *init)
+{
+	init->status = await_exit(init->pid);
+	init->out = read_file(init->how.out);
+	init->err = read_file(init->how.err);
+	ck_assert(init->out && init->err);
+}
+
+static void expect(struct init *init, int code)
+{
+	ck_assert_msg(init->status == W_EXITCODE(code, 0), "wait status %#x, not exit %d:\n%s",
+		      (unsigned int)init->status, code, init->err);
+}
+
+static void run_expecting(struct init *init, int code)
+{
+	init_start(init);
+	init_wait(init);
+	expect(init, code);
+}
+
+#define RUN(code, ...)                                                                             \
+	do {                                                                                       \
+		struct init init_ = { __VA_ARGS__ };                                               \
+		run_expecting(&init_, code);                                                       \
+		free(init_.out);                                                                   \
+		free(init_.err);                                                                   \
+	} while (0)
+
+#define SHELL(script) LIST("/bin/sh", "-c", script)
+
+static void adopt(void)
+{
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+}
+
+static void await_text(const char *path, const char *text)
+{
+	double end = now() + test_seconds(20);
+
+	for (;;) {
+		char *all = read_file(path);
+		bool found = all && strstr(all, text);
+
+		free(all);
+		if (found)
+			return;
+		ck_assert_msg(now() < end, "nobody wrote '%s' to %s", text, path);
+		sleep_ms(2);
+	}
+}
+
+/* ---- status ---- */
+
+START_TEST(exit_statuses)
+{
+	RUN(0, .command = SHELL("exit 0"));
+	RUN(1, .command = SHELL("exit 1"));
+	RUN(255, .command = SHELL("exit 255"));
+	RUN(128 + SIGTERM, .command = SHELL("kill -TERM $$"));
+	RUN(128 + SIGKILL, .command = SHELL("kill -KILL $$"));
+	RUN(128 + SIGINT, .command = SHELL("kill -INT $$"));
+	/* The orphans' statuses are wanted: the other way of reaping. */
+	RUN(7, .options = LIST("-w"), .command = SHELL("exit 7"));
+	RUN(128 + SIGHUP, .options = LIST("-w"), .command = SHELL("kill -HUP $$"));
+}
+END_TEST
+
+START_TEST(failures)
+{
+	write_file("plain", "no program\n");
+	RUN(127, .command = LIST("./no-such-program"));
+	RUN(126, .command = LIST("./plain"));
+	RUN(125, .options = LIST("--nonsense"), .command = LIST("/bin/true"));
+	RUN(125, .options = LIST("--forward=all"), .command = LIST("/bin/true"));
+	RUN(125, .options = LIST("--rewrite=TERM"), .command = LIST("/bin/true"));
+	RUN(125, .options = LIST("--rewrite=TREM:INT"), .command = LIST("/bin/true"));
+	RUN(125, .options = LIST("-e", "256"), .command = LIST("/bin/true"));
+	RUN(125, .options = LIST("-p", "NONE"), .command = LIST("/bin/true"));
+	RUN(125, .options = LIST("--status-file=/no/such/folder/x"), .command = LIST("/bin/true"));
+	RUN(125, .options = LIST("--grace=-1"), .command = LIST("/bin/true"));
+	RUN(125, .options = LIST("--grace"));
+	RUN(125, .options = NULL);
+	RUN(0, .options = LIST("--help"));
+	RUN(0, .options = LIST("-V"));
+	RUN(0, .options = LIST("-l"));
+}
+END_TEST
+
+START_TEST(mapped_exits)
+{
+	RUN(0, .options = LIST("-e", "143"), .command = SHELL("kill -TERM $$"));
+	RUN(7, .options = LIST("--map-exit=5:7", "--map-exit", "6"), .command = SHELL("exit 5"));
+	RUN(0, .options = LIST("--map-exit=5:7", "--map-exit", "6"), .command = SHELL("exit 6"));
+	RUN(4, .options = LIST("-e5"), .command = SHELL("exit 4"));
+}
+END_TEST
+
+START_TEST(status_file)
+{
+	char *text;
+
+	RUN(9, .options = LIST("--status-file=status", "-w", "--orphans=wait"),
+	    .command = SHELL("(sleep 0.1; exit 3) & exit 9"));
+	text = read_file("status");
+	ck_assert(text != NULL);
+	ck_assert_msg(strstr(text, "\"exit_code\": 9,") && strstr(text, "\"signal\": null"), "%s",
+		      text);
+	ck_assert_msg(strstr(text, "\"orphans_reaped\": 1,"), "%s", text);
+	ck_assert_msg(strstr(text, "\"signals_forwarded\": 0"), "%s", text);
+	RUN(128 + SIGKILL, .options = LIST("--status-file=status"),
+	    .command = SHELL("kill -KILL $$"));
+	text = read_file("status");
+	ck_assert_msg(text && strstr(text, "\"exit_code\": null") &&
+			      strstr(text, "\"signal\": 9,") &&
+			      strstr(text, "\"exit_status\": 137"),
+		      "%s", text);
+}
+END_TEST
+
+/* ---- signals ---- */
+
+/* Says its name and number to "truth", and on TERM or USR1 its name to "got". */
+static void write_member(void)
+{
+	write_file("member", "trap 'echo \"$1 TERM\" >>got; exit 3' TERM\n"
+			     "trap 'echo \"$1 USR1\" >>got; exit 4' USR1\n"
+			     "echo $1 $$ >>truth\n"
+			     "while :; do sleep 0.02; done\n");
+}
+
+static const char family[] = "sh member kid & setsid sh member far & exec sh member main";
+
+static void end_member(const char *name)
+{
+	kill(await_number("truth", name), SIGKILL);
+}
+
+/* TERM to the init; then who of the family has got it? */
+static void expect_family(struct init *init, bool kid, bool far)
+{
+	char *got;
+
+	unlink("truth");
+	unlink("got");
+	write_member();
+	adopt();
+	init->command = SHELL(family);
+	init_start(init);
+	await_number("truth", "kid");
+	await_number("truth", "far");
+	await_number("truth", "main");
+	kill(init->pid, SIGTERM);
+	init_wait(init);
+	expect(init, 3);
+	if (kid)
+		await_text("got", "kid TERM");
+	if (far)
+		await_text("got", "far TERM");
+	sleep_ms(100);
+	got = read_file("got");
+	ck_assert_msg(got && strstr(got, "main TERM"), "%s", got);
+	ck_assert_msg(!!strstr(got, "kid TERM") == kid, "%s", got);
+	ck_assert_msg(!!strstr(got, "far TERM") == far, "%s", got);
+	end_member("kid");
+	end_member("far");
+	while (wait(NULL) > 0)
+		;
+}
+
+START_TEST(forward_to_child)
+{
+	expect_family(&(struct init){ .options = LIST("--forward=child") }, false, false);
+	expect_family(&(struct init){ .options = LIST("-w") }, false, false);
+}
+END_TEST
+
+START_TEST(forward_to_group)
+{
+	expect_family(&(struct init){ .options = LIST("--forward=group") }, true, false);
+	expect_family(&(struct init){ .options = LIST("-gw") }, true, false);
+}
+END_TEST
+
+START_TEST(forward_to_tree)
+{
+	expect_family(&(struct init){ .options = LIST("--forward=tree") }, true, true);
+	expect_family(&(struct init){ .options = LIST("--forward=tree", "-w") }, true, true);
+}
+END_TEST
+
+static void expect_rewritten(const char *as, const char *const options[], int signo, int code)
+{
+	struct init init = {
+		.as = as,
+		.options = options,
+		.command = LIST("/bin/sh", "member", "main"),
+	};
+
+	unlink("truth");
+	write_member();
+	init_start(&init);
+	await_number("truth", "main");
+	kill(init.pid, signo);
+	if (!code) {
+		sleep_ms(100);
+		ck_assert_msg(process_state(init.pid), "it was not dropped");
+		code = 4;
+		kill(init.pid, SIGUSR1);
+	}
+	init_wait(&init);
+	expect(&init, code);
+}
+
+START_TEST(rewritten_signals)
+{
+	expect_rewritten(NULL, LIST("--rewrite=TERM:USR1"), SIGTERM, 4);
+	expect_rewritten(NULL, LIST("--rewrite", "15:SIGUSR1"), SIGTERM, 4);
+	expect_rewritten(NULL, LIST("-rINT:TERM", "--rewrite=HUP:0"), SIGINT, 3);
+	expect_rewritten(NULL, LIST("--rewrite=TERM:0"), SIGTERM, 0);
+}
+END_TEST
+
+START_TEST(parent_death)
+{
+	static const char script[] = "\"$@\" & while [ ! -e die ]; do sleep 0.02; done";
+	struct init init = {
+		.options = LIST("--parent-death=TERM"),
+		.command = LIST("/bin/sh", "member", "main"),
+	};
+	const char *argv[MAX_WORDS + 4] = { "/bin/sh", "-c", script, "sh" };
+	pid_t parent;
+
+	adopt();
+	write_member();
+	build_argv(&init);
+	memcpy(argv + 4, init.argv, sizeof(init.argv));
+	parent = spawn(NULL, argv);
+	await_number("truth", "main");
+	write_file("die", "");
+	ck_assert_int_eq(await_exit(parent), 0);
+	await_text("got", "main TERM");
+	while (wait(NULL) > 0)
+		;
+}
+END_TEST
+
+static void ignore_children(void)
+{
+	signal(SIGCHLD, SIG_IGN);
+}
+
+static void ignore_nothing(void)
+{
+	signal(SIGCHLD, SIG_DFL);
+}
+
+/* SIGCHLD is signal 17: bit 16 of the mask. */
+static bool ignores_children(const struct init *init)
+{
+	const char *line = strstr(init->out, "SigIgn:");
+
+	ck_assert(line != NULL);
+	return strtoull(line + 7, NULL, 16) >> 16 & 1;
+}
+
+static void expect_disposition(const char *option, void (*prepare)(void), bool ignored)
+{
+	struct init init = {
+		.options = LIST(option),
+		.command = LIST("/bin/grep", "SigIgn", "/proc/self/status"),
+		.how.prepare = prepare,
+	};
+
+	run_expecting(&init, 0);
+	ck_assert_int_eq(ignores_children(&init), ignored);
+}
+
+START_TEST(children_ignored_on_entry)
+{
+	RUN(5, .command = SHELL("exit 5"), .how.prepare = ignore_children);
+	RUN(5, .options = LIST("-w"), .command = SHELL("exit 5"), .how.prepare = ignore_children);
+	expect_disposition("-s", ignore_children, true);
+	expect_disposition("-w", ignore_children, true);
+	expect_disposition("-s", ignore_nothing, false);
+}
+END_TEST
+
+/* ---- orphans ---- */
+
+/* On a busy machine an innocent init may be late now and then: one good run of a few will do. */
+static void expect_no_old_zombies(const char *option)
+{
+	unsigned int n = test_scaled(1000);
+	int age = -1;
+	char count[16];
+
+	snprintf(count, sizeof(count), "%u", n);
+	for (int i = 0; i < 5 && (age < 0 || age > 50000); i++) {
+		struct init init = {
+			.options = LIST(option),
+			.command = LIST(test_program("orphans"), "0", count, "watch"),
+		};
+		const char *found;
+
+		run_expecting(&init, 0);
+		found = strstr(init.out, "oldest_zombie_us=");
+		ck_assert_msg(found != NULL, "%s", init.out);
+		age = (int)strtol(found + strlen("oldest_zombie_us="), NULL, 10);
+	}
+	ck_assert_msg(age <= 50000, "a zombie was %d us old", age);
+}
+
+START_TEST(orphans_are_reaped_soon)
+{
+	expect_no_old_zombies("-s");
+	expect_no_old_zombies("-w");
+}
+END_TEST
+
+START_TEST(orphans_are_logged)
+{
+	struct init init = {
+		.options = LIST("--log-orphans", "--orphans=wait"),
+		.command = SHELL("(sleep 0.05; exit 3) & (sleep 0.05; sh -c 'kill -KILL $$') &"
+				 " sh -c 'sleep 0.05; kill -USR1 $$' & exit 0"),
+	};
+
+	run_expecting(&init, 0);
+	ck_assert_msg(strstr(init.err, " (sh) exited 3\n"), "%s", init.err);
+	ck_assert_msg(strstr(init.err, " (sh) killed by SIGUSR1"), "%s", init.err);
+	ck_assert_uint_eq(count_of(init.err, "orphan "), 3);
+}
+END_TEST
+
+/* Where the engine can tell it: who sent the signal. The static program has no engine. */
+START_TEST(causes_are_logged)
+{
+	struct knell_probe probe = { 0 };
+	struct init init = {
+		.options = LIST("-w", "--orphans=wait"),
+		.command = SHELL("sh -c 'echo victim $$ >truth; exec sleep 20' &"
+				 " while [ ! -s truth ]; do sleep 0.02; done; exit 0"),
+	};
+	char sender[32];
+
+	for (unsigned int i = 0; !knell_probe(i, &probe) && strcmp(probe.name, "bpf") != 0; i++)
+		;
+	if (static_init() || strcmp(probe.name, "bpf") != 0 || probe.error)
+		test_skip("only knell init knows causes, where the source bpf works");
+	init_start(&init);
+	await_number("truth", "victim");
+	sleep_ms(200);
+	kill(await_number("truth", "victim"), SIGKILL);
+	init_wait(&init);
+	expect(&init, 0);
+	snprintf(sender, sizeof(sender), "(pid %d,", (int)getpid());
+	ck_assert_msg(strstr(init.err, "killed by SIGKILL sent by ") && strstr(init.err, sender),
+		      "%s", init.err);
+}
+END_TEST
+
+START_TEST(orphans_are_waited_for)
+{
+	adopt();
+	RUN(5, .options = LIST("--orphans=wait"),
+	    .command = SHELL("(sleep 0.3; echo late >late) & exit 5"));
+	ck_assert_msg(file_exists("late"), "it did not wait");
+	RUN(5, .options = LIST("--orphans=wait", "-w"),
+	    .command = SHELL("(sleep 0.3; echo late >late2) & exit 5"));
+	ck_assert_msg(file_exists("late2"), "it did not wait");
+	ck_assert_int_lt(waitpid(-1, NULL, WNOHANG), 0);
+}
+END_TEST
+
+START_TEST(orphans_are_left)
+{
+	double start = now();
+
+	adopt();
+	RUN(5, .command = SHELL("sleep 20 & echo left $! >truth; exit 5"));
+	ck_assert_msg(now() - start < test_seconds(10), "it waited");
+	kill(await_number("truth", "left"), SIGKILL);
+	ck_assert_int_gt(wait(NULL), 0);
+}
+END_TEST
+
+START_TEST(stubborn_orphans_are_killed)
+{
+	double start = now(), took;
+
+	adopt();
+	RUN(5, .options = LIST("--orphans=kill", "--grace=1"),
+	    .command = LIST(test_program("daemonize"), "--truth", "truth", "--delay", "50000",
+			    "--ignore-term", "--exit", "5"));
+	took = now() - start;
+	ck_assert_msg(took > 0.9 && took < test_seconds(15), "a grace of 1 s took %.1f s", took);
+	ck_assert_int_lt(waitpid(-1, NULL, WNOHANG), 0);
+	start = now();
+	RUN(5, .options = LIST("--orphans=kill", "--grace=30"),
+	    .command = SHELL("sleep 50 & exit 5"));
+	ck_assert_msg(now() - start < test_seconds(15), "it waited for the grace in vain");
+	ck_assert_int_lt(waitpid(-1, NULL, WNOHANG), 0);
+}
+END_TEST
+
+/* ---- descriptors ---- */
+
+static int notify[2];
+
+static void pass_notify(void)
+{
+	dup2(notify[1], 9); /* without close-on-exec */
+}
+
+/* Who waits for the end of a descriptor that the command closed does not wait for the init. */
+START_TEST(inherited_descriptors_are_the_commands)
+{
+	struct init init = {
+		.command = SHELL("echo up >&9; exec 9>&-; while [ ! -e end ]; do sleep 0.02; done"),
+		.how.prepare = pass_notify,
+	};
+	struct pollfd pollfd;
+	char text[8];
+
+	ck_assert(!pipe2(notify, O_CLOEXEC));
+	init_start(&init);
+	close(notify[1]);
+	ck_assert_int_eq(read(notify[0], text, sizeof(text)), 3);
+	pollfd = (struct pollfd){ .fd = notify[0], .events = POLLIN };
+	ck_assert_msg(poll(&pollfd, 1, 10000) == 1 && pollfd.revents & POLLHUP,
+		      "the init holds it open");
+	write_file("end", "");
+	init_wait(&init);
+	expect(&init, 0);
+}
+END_TEST
+
+/* ---- dialects ---- */
+
+START_TEST(as_tini)
+{
+	struct init told = { .as = "tini", .options = LIST("-s", "-w") };
+	struct init not_one = { .as = "tini", .command = SHELL("exit 0") };
+
+	RUN(0, .as = "tini", .options = LIST("-s", "-e", "5"), .command = SHELL("exit 5"));
+	RUN(0, .as = "docker-init", .options = LIST("-vvs", "-e5"), .command = SHELL("exit 5"));
+	RUN(3, .as = "tini-static", .options = LIST("-sp", "SIGTERM"), .command = SHELL("exit 3"));
+	RUN(0, .as = "tini", .options = LIST("--version"));
+	RUN(0, .as = "tini", .options = LIST("-l"));
+	RUN(0, .as = "tini", .options = LIST("-h"));
+	RUN(125, .as = "tini", .options = LIST("--forward=tree"), .command = SHELL("exit 0"));
+	told.command = SHELL("(sh -c 'exit 3' &); sleep 0.2");
+	run_expecting(&told, 0);
+	ck_assert_msg(strstr(told.err, "orphan "), "%s", told.err);
+	run_expecting(&not_one, 0);
+	ck_assert_msg(strstr(not_one.err, "TINI_SUBREAPER"), "%s", not_one.err);
+	setenv("TINI_SUBREAPER", "", 1);
+	run_expecting(&not_one, 0);
+	ck_assert_msg(!*not_one.err, "%s", not_one.err);
+	unsetenv("TINI_SUBREAPER");
+	setenv("TINI_VERBOSITY", "0", 1);
+	run_expecting(&not_one, 0);
+	ck_assert_msg(!*not_one.err, "%s", not_one.err);
+}
+END_TEST
+
+START_TEST(tini_group)
+{
+	expect_family(&(struct init){ .as = "tini", .options = LIST("-s") }, false, false);
+	expect_family(&(struct init){ .as = "tini", .options = LIST("-sg") }, true, false);
+	setenv("TINI_KILL_PROCESS_GROUP", "1", 1);
+	expect_family(&(struct init){ .as = "tini", .options = LIST("-s") }, true, false);
+}
+END_TEST
+
+static bool leads_session(const char *const options[])
+{
+	struct init init = {
+		.as = "dumb-init",
+		.options = options,
+		.command = SHELL("read a b c d e f g </proc/$$/stat; echo $f $$"),
+	};
+	int session, pid;
+
+	run_expecting(&init, 0);
+	ck_assert_int_eq(sscanf(init.out, "%d %d", &session, &pid), 2); /* NOLINT: our own text */
+	return session == pid;
+}
+
+START_TEST(as_dumb_init)
+{
+	struct init init = { .as = "dumb-init", .command = SHELL("exit 4") };
+
+	RUN(0, .as = "dumb-init", .options = LIST("--version"));
+	RUN(0, .as = "dumb-init", .options = LIST("-h"));
+	RUN(125, .as = "dumb-init", .options = LIST("-s"), .command = SHELL("exit 0"));
+	ck_assert(leads_session(NULL));
+	ck_assert(!leads_session(LIST("-c")));
+	ck_assert(!leads_session(LIST("--single-child")));
+	expect_rewritten("dumb-init", LIST("-r", "15:10"), SIGTERM, 4);
+	expect_rewritten("dumb-init", LIST("--rewrite=15:0"), SIGTERM, 0);
+	setenv("DUMB_INIT_DEBUG", "1", 1);
+	run_expecting(&init, 4);
+	ck_assert_msg(strstr(init.err, "started"), "%s", init.err);
+	setenv("DUMB_INIT_SETSID", "0", 1);
+	ck_assert(!leads_session(NULL));
+}
+END_TEST
+
+/* By default the whole session of the command hears of it, and of its end. */
+START_TEST(dumb_init_group)
+{
+	expect_family(&(struct init){ .as = "dumb-init" }, true, false);
+	expect_family(&(struct init){ .as = "dumb-init", .options = LIST("-c") }, false, false);
+}
+END_TEST
+
+/* A signal that stops is for both, and so is the one that continues. */
+START_TEST(dumb_init_stops)
+{
+	struct init init = {
+		.as = "dumb-init",
+		.command = SHELL("echo main $$ >truth; exec sleep 30"),
+	};
+	pid_t command;
+
+	init_start(&init);
+	command = await_number("truth", "main");
+	for (int i = 0; i < 2; i++) {
+		kill(init.pid, SIGTSTP);
+		ck_assert(await_state(init.pid, "T"));
+		ck_assert(await_state(command, "T"));
+		kill(init.pid, SIGCONT);
+		ck_assert(await_state(init.pid, "S"));
+		ck_assert(await_state(command, "S"));
+	}
+	kill(init.pid, SIGTERM);
+	init_wait(&init);
+	expect(&init, 143);
+}
+END_TEST
+
+START_TEST(as_catatonit)
+{
+	struct init pause = { .as = "catatonit", .options = LIST("-P") };
+
+	RUN(4, .as = "catatonit", .command = SHELL("exit 4"));
+	RUN(4, .as = "podman-init", .options = LIST("-g"), .command = SHELL("exit 4"));
+	RUN(0, .as = "catatonit", .options = LIST("-V"));
+	RUN(0, .as = "catatonit", .options = LIST("-L"));
+	init_start(&pause);
+	await_state(pause.pid, "S");
+	sleep_ms(100);
+	kill(pause.pid, SIGTERM);
+	init_wait(&pause);
+	expect(&pause, 0);
+	expect_family(&(struct init){ .as = "catatonit", .options = LIST("-g") }, true, false);
+}
+END_TEST
+
+/* ---- PID 1 ---- */
+
+/*
+ * Goes on in a child that is PID 1 of a pid namespace with a /proc of its own, and dies with its
+ * parent, which stays behind and ends as it does.
+ */
+static void become_first(void)
+{
+	int status = 0;
+	pid_t pid;
+
+	if (unshare(CLONE_NEWPID | CLONE_NEWNS) < 0 || (pid = fork()) < 0)
+		_exit(199);
+	if (pid) {
+		waitpid(pid, &status, 0);
+		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 198);
+	}
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("proc", "/proc", "proc", 0, NULL) < 0)
+		_exit(199);
+}
+
+static void expect_as_first(const char *const options[], const char *script, int code)
+{
+	RUN(code, .options = options, .command = SHELL(script), .how.prepare = become_first);
+}
+
+START_TEST(as_pid_1)
+{
+	struct spawn how = { .prepare = become_first };
+
+	if (await_exit(spawn(&how, SHELL("exit 0"))))
+		test_skip("no pid namespace of one's own here: that needs root");
+	expect_as_first(NULL, "[ $PPID = 1 ] && exit 6", 6);
+	expect_as_first(LIST("-w"), "kill -KILL $$", 137);
+	expect_as_first(NULL, "kill -TERM 1; sleep 5", 143);
+	expect_as_first(LIST("--forward=tree"), "kill -TERM 1; sleep 5", 143);
+	expect_as_first(NULL, "(sleep 20 &) ; sleep 0.1; exit 3", 3);
+	expect_as_first(LIST("--orphans=kill"), "(sleep 20 &) ; exit 3", 3);
+	expect_as_first(LIST("--orphans=wait"), "(sleep 0.2 &) ; exit 3", 3);
+	expect_as_first(NULL, "(sleep 0.1; kill -CONT $$) & kill -STOP $$; exit 3", 3);
+}
+END_TEST
+
+/* ---- job control, under a small shell of our own ---- */
+
+static void become_foreground(pid_t pgid)
+{
+	sigset_t set, old;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTTOU);
+	sigprocmask(SIG_BLOCK, &set, &old);
+	tcsetpgrp(STDIN_FILENO, pgid);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+}
+
+static void say(const char *word, int number)
+{
+	int fd = open("job", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+
+	dprintf(fd, "%s %d\n", word, number);
+	close(fd);
+}
+
+static void be_shell(const char *const argv[])
+{
+	pid_t job = fork();
+	int status;
+
+	if (job == 0) {
+		setpgid(0, 0);
+		become_foreground(getpid());
+		execv(argv[0], (char *const *)argv);
+		_exit(198);
+	}
+	setpgid(job, job);
+	say("started", job);
+	for (;;) {
+		if (waitpid(job, &status, WUNTRACED) != job)
+			_exit(1);
+		if (WIFEXITED(status) && tcgetpgrp(STDIN_FILENO) != job)
+			say("taken", tcgetpgrp(STDIN_FILENO));
+		become_foreground(getpgrp());
+		if (!WIFSTOPPED(status))
+			break;
+		say("stopped", WSTOPSIG(status));
+		while (!file_exists("fg"))
+			sleep_ms(2);
+		unlink("fg");
+		become_foreground(job);
+		kill(-job, SIGCONT);
+		say("continued", job);
+	}
+	say("ended", status);
+	_exit(0);
+}
+
+static int start_job(struct init *init, pid_t *ret_shell)
+{
+	struct winsize size = { .ws_row = 25, .ws_col = 80 };
+	int fd;
+
+	build_argv(init);
+	*ret_shell = forkpty(&fd, NULL, NULL, &size);
+	ck_assert_msg(*ret_shell >= 0, "forkpty: %s", strerror(errno));
+	if (*ret_shell == 0)
+		be_shell(init->argv);
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	init->pid = await_number("job", "started");
+	await_number("truth", "ready");
+	sleep_ms(50);
+	return fd;
+}
+
+static void type(int terminal, const char *keys)
+{
+	ck_assert_int_eq(write(terminal, keys, strlen(keys)), (ssize_t)strlen(keys));
+}
+
+static void expect_job(pid_t shell, int code)
+{
+	ck_assert_int_eq(await_number("job", "ended"), W_EXITCODE(code, 0));
+	ck_assert_int_eq(await_exit(shell), 0);
+	/* The init gave the terminal back, though this shell would have taken it. */
+	ck_assert(!strstr(read_file("job"), "taken"));
+}
+
+START_TEST(command_reads_the_terminal)
+{
+	struct init init = {
+		.command = SHELL("echo ready $$ >truth; read line; echo \"$line\" >got; exit 3"),
+	};
+	pid_t shell;
+	int terminal = start_job(&init, &shell);
+
+	type(terminal, "hello\n");
+	expect_job(shell, 3);
+	ck_assert_str_eq(read_file("got"), "hello\n");
+}
+END_TEST
+
+START_TEST(interrupt_key)
+{
+	struct init init = {
+		.command = SHELL("trap 'echo INT >>got' INT; echo ready $$ >truth;"
+				 " while [ ! -e end ]; do sleep 0.02; done; exit 3"),
+	};
+	pid_t shell;
+	int terminal = start_job(&init, &shell);
+
+	type(terminal, "\003");
+	await_text("got", "INT\n");
+	sleep_ms(100);
+	write_file("end", "");
+	expect_job(shell, 3);
+	ck_assert_str_eq(read_file("got"), "INT\n"); /* once */
+}
+END_TEST
+
+static void stop_and_continue(const char *const options[])
+{
+	struct init init = {
+		.options = options,
+		.command = SHELL("echo ready $$ >truth; exec sleep 30"),
+	};
+	pid_t shell, victim;
+	int terminal = start_job(&init, &shell);
+
+	victim = await_number("truth", "ready");
+	for (int i = 0; i < 2; i++) {
+		type(terminal, "\032");
+		ck_assert_int_eq(await_number("job", "stopped"), SIGTSTP);
+		ck_assert(await_state(victim, "T"));
+		ck_assert(await_state(init.pid, "T"));
+		unlink("job");
+		write_file("fg", "");
+		await_number("job", "continued");
+		ck_assert_msg(await_state(victim, "S"), "the command is in state '%c'",
+			      shown_state(victim));
+		sleep_ms(50);
+	}
+	unlink("job");
+	type(terminal, "\003");
+	expect_job(shell, 130);
+}
+
+START_TEST(stop_key)
+{
+	stop_and_continue(NULL);
+}
+END_TEST
+
+START_TEST(stop_key_while_reaping)
+{
+	stop_and_continue(LIST("-w"));
+}
+END_TEST
+
+/* ---- the static program ---- */
+
+START_TEST(static_size)
+{
+	struct stat st;
+
+	if (!static_init())
+		test_skip("for knell-init-static only");
+	ck_assert(!stat(static_init(), &st));
+	ck_assert_msg(st.st_size <= LARGEST_STATIC, "it has %lld bytes, more than %d",
+		      (long long)st.st_size, LARGEST_STATIC);
+}
+END_TEST
+
+void add_tests(Suite *suite)
+{
+	TCase *tcase = test_case(suite, "init", 60);
+
+	tcase_add_test(tcase, exit_statuses);
+	tcase_add_test(tcase, failures);
+	tcase_add_test(tcase, mapped_exits);
+	tcase_add_test(tcase, status_file);
+	tcase_add_test(tcase, forward_to_child);
+	tcase_add_test(tcase, forward_to_group);
+	tcase_add_test(tcase, forward_to_tree);
+	tcase_add_test(tcase, rewritten_signals);
+	tcase_add_test(tcase, parent_death);
+	tcase_add_test(tcase, children_ignored_on_entry);
+	tcase_add_test(tcase, orphans_are_reaped_soon);
+	tcase_add_test(tcase, orphans_are_logged);
+	tcase_add_test(tcase, causes_are_logged);
+	tcase_add_test(tcase, orphans_are_waited_for);
+	tcase_add_test(tcase, orphans_are_left);
+	tcase_add_test(tcase, stubborn_orphans_are_killed);
+	tcase_add_test(tcase, inherited_descriptors_are_the_commands);
+	tcase_add_test(tcase, as_tini);
+	tcase_add_test(tcase, tini_group);
+	tcase_add_test(tcase, as_dumb_init);
+	tcase_add_test(tcase, dumb_init_group);
+	tcase_add_test(tcase, dumb_init_stops);
+	tcase_add_test(tcase, as_catatonit);
+	tcase_add_test(tcase, as_pid_1);
+	tcase_add_test(tcase, command_reads_the_terminal);
+	tcase_add_test(tcase, interrupt_key);
+	tcase_add_test(tcase, stop_key);
+	tcase_add_test(tcase, stop_key_while_reaping);
+	tcase_add_test(tcase, static_size);
+}
