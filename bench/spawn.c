@@ -86,6 +86,7 @@ static void told(const struct knell_death *death, void *userdata)
 		_exit(1);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): the library writes to it */
 static void knell_way(char *const argv[], uint32_t *word)
 {
 	struct knell_spawn_options o = {

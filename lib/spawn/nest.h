@@ -75,8 +75,8 @@ struct nest {
 	bool chld_ignored; /* set by the helper: the application ignores SIGCHLD */
 	/*
 	 * Set by the helper: pidfds get numbers from here on, above what the application's own
-	 * limit lets it use; 0: among its own. A child is born without them: to copy thousands, and
-	 * to close them at exec, took longer than all the rest.
+	 * limit lets it use, or where it comes last; 0: among its own. A child is born without
+	 * them: to copy thousands, and to close them at exec, took longer than all the rest.
 	 */
 	unsigned int first_fd;
 	unsigned int cpu;

@@ -34,6 +34,8 @@
 #define IGNORED     1ul /* SIG_IGN, as the kernel has it */
 #define NOT_STARTED 127
 #define ROOM_FDS    65536 /* for pidfds: as many children as most machines have pids */
+#define LEAST_FD    256   /* below, an application may well come to use them itself */
+#define MOST_FD     16384 /* above, the table of files gets large */
 
 /* struct sigaction as the kernel has it, where handlers have a restorer: all that we build for. */
 struct kernel_action {
@@ -87,6 +89,7 @@ static long clone_onto(struct clone_args *args, void (*fn)(void *), void *arg)
 			 : "memory", "cc");
 	return x0;
 #else
+/* cppcheck-suppress preprocessorErrorDirective ; it looks at every branch */
 #error "write clone_onto() for this architecture: clone3(2), then fn(arg) on the new stack"
 #endif
 }
@@ -118,13 +121,17 @@ static void set_mask(uint64_t mask)
 
 /* ---- in the child ---- */
 
-/* Until now the files are the helper's, and so the application's. */
-static int leave_files(const struct nest *nest)
+/*
+ * Until now the files are the helper's, and so the application's. If our own pidfd found no number
+ * below first_fd the application has used up all those: what is above may be its own.
+ */
+static int leave_files(const struct nest *nest, const struct birth *birth)
 {
 	if (!nest->first_fd ||
-	    syscall(SYS_close_range, nest->first_fd, ~0u, CLOSE_RANGE_UNSHARE) == 0)
+	    ((unsigned int)birth->pidfd < nest->first_fd &&
+	     syscall(SYS_close_range, nest->first_fd, ~0u, CLOSE_RANGE_UNSHARE) == 0))
 		return 0;
-	return (int)syscall(SYS_unshare, CLONE_FILES); /* before 5.9 */
+	return (int)syscall(SYS_unshare, CLONE_FILES); /* close_range() came with 5.9 */
 }
 
 static int become(const struct nest *nest, const struct knell_spawn_options *o)
@@ -235,7 +242,7 @@ static void child_main(void *arg)
 	int error = 0;
 
 	if (syscall(SYS_sched_setaffinity, 0, birth->cpus_size, birth->cpus) < 0 ||
-	    leave_files(nest) < 0 || become(nest, o) < 0 || change_files(o) < 0 ||
+	    leave_files(nest, birth) < 0 || become(nest, o) < 0 || change_files(o) < 0 ||
 	    change_ids(o) < 0) {
 		error = errno;
 	} else {
@@ -319,27 +326,37 @@ static void forget_handlers(struct nest *nest)
 	set_handler(SIGCHLD, nest->by_kernel ? IGNORED : 0);
 }
 
-/* Our limit is our own; the numbers above the application's are free for ever. */
-static void make_room(struct nest *nest)
+/* Our limit is our own. Above the hard limit only with CAP_SYS_RESOURCE. */
+static bool raise_limit(const struct rlimit *old)
 {
-	struct rlimit limit = nest->identity.files;
-	rlim_t first = limit.rlim_cur;
-	long fd;
+	struct rlimit limit = { old->rlim_cur + ROOM_FDS, old->rlim_max };
 
-	if (first > INT_MAX / 2)
-		return;
-	limit.rlim_cur += ROOM_FDS;
 	if (limit.rlim_max < limit.rlim_cur)
 		limit.rlim_max = limit.rlim_cur;
-	/* Above the hard limit only with CAP_SYS_RESOURCE; below it any bit of room will do. */
-	if (syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, NULL) < 0) {
-		limit = nest->identity.files;
-		if (limit.rlim_max == first)
-			return;
-		limit.rlim_cur = limit.rlim_max;
-		if (syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, NULL) < 0)
-			return;
-	}
+	if (syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, NULL) == 0)
+		return true;
+	limit.rlim_cur = limit.rlim_max = old->rlim_max;
+	return old->rlim_max > old->rlim_cur &&
+	       syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, NULL) == 0;
+}
+
+/* The numbers above the application's limit; else those that it comes to last. */
+static unsigned int find_room(const struct rlimit *limit)
+{
+	if (limit->rlim_cur <= ROOM_FDS && raise_limit(limit))
+		return (unsigned int)limit->rlim_cur;
+	if (limit->rlim_cur / 2 < LEAST_FD)
+		return 0;
+	return limit->rlim_cur / 2 < MOST_FD ? (unsigned int)(limit->rlim_cur / 2) : MOST_FD;
+}
+
+static void make_room(struct nest *nest)
+{
+	unsigned int first = find_room(&nest->identity.files);
+	long fd;
+
+	if (!first)
+		return;
 	/*
 	 * The table of files grows now and not in make_child(), for it takes some ms: a helper that
 	 * is killed while it copies a descriptor leaves it behind, and nobody knows its number.
@@ -347,7 +364,7 @@ static void make_room(struct nest *nest)
 	fd = syscall(SYS_fcntl, 0, F_DUPFD_CLOEXEC, first);
 	if (fd >= 0)
 		syscall(SYS_close, fd);
-	nest->first_fd = (unsigned int)first;
+	nest->first_fd = first;
 }
 
 static void settle(struct nest *nest)

@@ -373,7 +373,7 @@ static int spawn(struct knell_nursery *nursery, pid_t *ret_pid, const struct kne
 int knell_spawn(struct knell_nursery *nursery, pid_t *ret_pid,
 		const struct knell_spawn_options *options)
 {
-	struct knell_spawn_options o;
+	struct knell_spawn_options o = { 0 };
 	struct child *child;
 	int r = take_options(&o, options);
 
@@ -391,6 +391,7 @@ int knell_spawn(struct knell_nursery *nursery, pid_t *ret_pid,
 	r = spawn(nursery, ret_pid, &o, child);
 	if (r < 0)
 		free(child);
+	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the reaper frees it */
 	return r;
 }
 
