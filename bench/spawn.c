@@ -63,15 +63,26 @@ static _Noreturn void live_on(void)
 
 /* ---- the ways ---- */
 
+#define MOST_FLIGHT 64
+
+/* A child in flight has a place; begin() starts it there, finish() returns when its death is known.
+ */
 struct way {
 	const char *name;
 	bool scans;
 	void (*open)(void);
-	void (*start)(char *const argv[]); /* lives on */
-	void (*run)(char *const argv[]);   /* returns when its death is known */
+	void (*begin)(unsigned int place, char *const argv[]);
+	void (*finish)(unsigned int place);
 };
 
+static void nothing(void)
+{
+}
+
+/* knell_spawn */
+
 static struct knell_nursery *nursery;
+static uint32_t words[MOST_FLIGHT];
 
 static void knell_way_open(void)
 {
@@ -86,33 +97,30 @@ static void told(const struct knell_death *death, void *userdata)
 		_exit(1);
 }
 
-/* NOLINTNEXTLINE(readability-non-const-parameter): the library writes to it */
-static void knell_way(char *const argv[], uint32_t *word)
+static void knell_begin(unsigned int place, char *const argv[])
 {
 	struct knell_spawn_options o = {
-		.size = sizeof(o), .file = argv[0], .argv = argv, .fn = told, .word = word
+		.size = sizeof(o), .file = argv[0], .argv = argv, .fn = told, .word = &words[place]
 	};
-	int r = knell_spawn(nursery, NULL, &o);
+	int r;
 
+	words[place] = 0;
+	r = knell_spawn(nursery, NULL, &o);
 	if (r < 0) {
 		errno = -r;
 		fail("knell_spawn");
 	}
 }
 
-static void knell_way_start(char *const argv[])
+static void knell_finish(unsigned int place)
 {
-	knell_way(argv, NULL);
+	while (!__atomic_load_n(&words[place], __ATOMIC_ACQUIRE))
+		syscall(SYS_futex, &words[place], FUTEX_WAIT, 0, NULL, NULL, 0);
 }
 
-static void knell_way_run(char *const argv[])
-{
-	uint32_t word = 0;
+/* waitpid */
 
-	knell_way(argv, &word);
-	while (!__atomic_load_n(&word, __ATOMIC_ACQUIRE))
-		syscall(SYS_futex, &word, FUTEX_WAIT, 0, NULL, NULL, 0);
-}
+static pid_t pids[MOST_FLIGHT];
 
 static void wait_for(pid_t pid)
 {
@@ -124,19 +132,17 @@ static void wait_for(pid_t pid)
 	}
 }
 
-static pid_t posix_start(char *const argv[])
+static void posix_begin(unsigned int place, char *const argv[])
 {
-	pid_t pid;
-	int r = posix_spawn(&pid, argv[0], NULL, NULL, argv, environ);
+	int r = posix_spawn(&pids[place], argv[0], NULL, NULL, argv, environ);
 
 	if (r) {
 		errno = r;
 		fail("posix_spawn");
 	}
-	return pid;
 }
 
-static pid_t fork_start(char *const argv[])
+static void fork_begin(unsigned int place, char *const argv[])
 {
 	pid_t pid = fork();
 
@@ -146,32 +152,30 @@ static pid_t fork_start(char *const argv[])
 	}
 	if (pid < 0)
 		fail("fork");
-	return pid;
+	pids[place] = pid;
 }
 
-static void posix_way_start(char *const argv[])
+static void directed_finish(unsigned int place)
 {
-	posix_start(argv);
+	wait_for(pids[place]);
 }
 
-static void posix_way_run(char *const argv[])
+/* Whichever it is. */
+static void any_finish(unsigned int place)
 {
-	wait_for(posix_start(argv));
-}
-
-static void fork_way_run(char *const argv[])
-{
-	wait_for(fork_start(argv));
-}
-
-static void any_way_run(char *const argv[])
-{
-	posix_start(argv);
+	(void)place;
 	wait_for(-1);
 }
 
+/* libuv */
+
 #ifdef KNELL_BENCH_UV
-static bool uv_done;
+struct uv_child {
+	uv_process_t process;
+	unsigned int place;
+};
+
+static bool uv_done[MOST_FLIGHT];
 
 static void uv_closed(uv_handle_t *handle)
 {
@@ -182,44 +186,42 @@ static void uv_died(uv_process_t *process, int64_t status, int signo)
 {
 	(void)status;
 	(void)signo;
-	uv_done = true;
+	uv_done[((struct uv_child *)process)->place] = true;
 	uv_close((uv_handle_t *)process, uv_closed);
 }
 
-static void uv_way_start(char *const argv[])
+static void uv_begin(unsigned int place, char *const argv[])
 {
-	uv_process_t *process = calloc(1, sizeof(*process));
+	struct uv_child *child = calloc(1, sizeof(*child));
 	uv_process_options_t o = { .exit_cb = uv_died, .file = argv[0] };
 	int r;
 
+	if (!child)
+		fail("calloc");
+	child->place = place;
+	uv_done[place] = false;
 	o.args = (char **)(uintptr_t)argv;
-	r = uv_spawn(uv_default_loop(), process, &o);
+	r = uv_spawn(uv_default_loop(), &child->process, &o);
 	if (r < 0) {
 		errno = -r;
 		fail("uv_spawn");
 	}
 }
 
-static void uv_way_run(char *const argv[])
+static void uv_finish(unsigned int place)
 {
-	uv_done = false;
-	uv_way_start(argv);
-	while (!uv_done)
+	while (!uv_done[place])
 		uv_run(uv_default_loop(), UV_RUN_ONCE);
 }
 #endif
 
-static void nothing(void)
-{
-}
-
 static const struct way ways[] = {
-	{ "knell_spawn", false, knell_way_open, knell_way_start, knell_way_run },
-	{ "posix_spawn, waitpid", false, nothing, posix_way_start, posix_way_run },
-	{ "fork, exec, waitpid", false, nothing, posix_way_start, fork_way_run },
-	{ "posix_spawn, waitpid(-1)", true, nothing, posix_way_start, any_way_run },
+	{ "knell_spawn", false, knell_way_open, knell_begin, knell_finish },
+	{ "posix_spawn, waitpid", false, nothing, posix_begin, directed_finish },
+	{ "fork, exec, waitpid", false, nothing, fork_begin, directed_finish },
+	{ "posix_spawn, waitpid(-1)", true, nothing, posix_begin, any_finish },
 #ifdef KNELL_BENCH_UV
-	{ "libuv", true, nothing, uv_way_start, uv_way_run },
+	{ "libuv", true, nothing, uv_begin, uv_finish },
 #endif
 };
 
@@ -227,9 +229,25 @@ static const struct way ways[] = {
 
 /* ---- measuring ---- */
 
+/* What one table is about. */
+struct setting {
+	unsigned int live;   /* other children */
+	unsigned int flight; /* so many at once */
+	unsigned int spawns;
+};
+
+static void run(const struct way *way, unsigned int count, unsigned int flight, char *const argv[])
+{
+	for (unsigned int i = 0; i < count + flight; i++) {
+		if (i >= flight)
+			way->finish(i % flight);
+		if (i < count)
+			way->begin(i % flight, argv);
+	}
+}
+
 /* In a process of its own: the rate goes through the pipe. */
-static _Noreturn void measure_here(const struct way *way, unsigned int live, unsigned int spawns,
-				   int result)
+static _Noreturn void measure_here(const struct way *way, const struct setting *setting, int result)
 {
 	char *const living[] = { (char *)(uintptr_t)self, (char *)(uintptr_t) "--live-on", NULL };
 	char *const dying[] = { (char *)(uintptr_t)program, NULL };
@@ -237,14 +255,12 @@ static _Noreturn void measure_here(const struct way *way, unsigned int live, uns
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	way->open();
-	for (unsigned int i = 0; i < live; i++)
-		way->start(living);
-	for (unsigned int i = 0; i < 20; i++)
-		way->run(dying);
+	for (unsigned int i = 0; i < setting->live; i++)
+		way->begin(MOST_FLIGHT - 1, living);
+	run(way, 20, 1, dying);
 	start = seconds();
-	for (unsigned int i = 0; i < spawns; i++)
-		way->run(dying);
-	rate = spawns / (seconds() - start);
+	run(way, setting->spawns, setting->flight, dying);
+	rate = setting->spawns / (seconds() - start);
 	if (write(result, &rate, sizeof(rate)) != (ssize_t)sizeof(rate))
 		_exit(1);
 	/* Those who live die with us. */
@@ -252,7 +268,7 @@ static _Noreturn void measure_here(const struct way *way, unsigned int live, uns
 }
 
 /* All of its descendants are gone when nobody holds the other end any more. */
-static double measure(const struct way *way, unsigned int live, unsigned int spawns)
+static double measure(const struct way *way, const struct setting *setting)
 {
 	double rate = 0;
 	int fds[2], gone[2];
@@ -265,7 +281,7 @@ static double measure(const struct way *way, unsigned int live, unsigned int spa
 	if (pid < 0)
 		fail("fork");
 	if (pid == 0)
-		measure_here(way, live, spawns, fds[1]);
+		measure_here(way, setting, fds[1]);
 	close(fds[1]);
 	close(gone[1]);
 	if (read(fds[0], &rate, sizeof(rate)) != (ssize_t)sizeof(rate)) {
@@ -299,48 +315,54 @@ struct table {
 	double ratio[WAYS][MAX_ROUNDS];
 };
 
-static void fill(struct table *table, unsigned int live, unsigned int rounds, unsigned int spawns)
+static void fill(struct table *table, const struct setting *setting, unsigned int rounds)
 {
 	for (unsigned int round = 0; round < rounds; round++) {
 		for (size_t i = 0; i < WAYS; i++) {
 			/* Another one first in each round. */
 			size_t w = (i + round) % WAYS;
 
-			table->rate[w][round] = measure(&ways[w], live, spawns);
+			table->rate[w][round] = measure(&ways[w], setting);
 		}
 		for (size_t w = 0; w < WAYS; w++)
 			table->ratio[w][round] = table->rate[0][round] / table->rate[w][round];
 	}
 }
 
-static void print(struct table *table, unsigned int live, unsigned int rounds, bool json)
+static void print_row(const struct setting *setting, const struct way *way, double rate,
+		      double ratio, bool json)
 {
-	double worst = 0;
+	double target = setting->live ? LIVE_TARGET : BEST_TARGET;
+	bool counts = way != ways && (!setting->live || way->scans);
 
-	if (!json)
-		printf("\n%u other children\n  %-26s %10s %14s\n", live, "way", "per second",
-		       "knell_spawn is");
-	for (size_t w = 0; w < WAYS; w++) {
-		double rate = median(table->rate[w], rounds);
-		double ratio = median(table->ratio[w], rounds);
-		double target = live ? LIVE_TARGET : BEST_TARGET;
-		bool counts = w > 0 && (!live || ways[w].scans);
+	if (json)
+		printf("{\"live\":%u,\"flight\":%u,\"way\":\"%s\",\"scans\":%s,\"rate\":%.1f,"
+		       "\"ratio\":%.3f}\n",
+		       setting->live, setting->flight, way->name, way->scans ? "true" : "false",
+		       rate, ratio);
+	else
+		printf("  %-26s %10.0f %13.2fx%s\n", way->name, rate, ratio,
+		       !counts           ? ""
+		       : ratio >= target ? "  met"
+					 : "  missed");
+}
 
-		if (json)
-			printf("{\"live\":%u,\"way\":\"%s\",\"scans\":%s,\"rate\":%.1f,"
-			       "\"ratio\":%.3f}\n",
-			       live, ways[w].name, ways[w].scans ? "true" : "false", rate, ratio);
-		else
-			printf("  %-26s %10.0f %13.2fx%s\n", ways[w].name, rate, ratio,
-			       !counts           ? ""
-			       : ratio >= target ? "  met"
-						 : "  missed");
-		if (counts && (worst == 0 || ratio < worst))
-			worst = ratio;
-	}
+static void measure_all(const struct setting *setting, unsigned int rounds, bool json)
+{
+	static struct table table;
+
+	fill(&table, setting, rounds);
 	if (!json)
-		printf("  target: at least %.1fx of each %s\n", live ? LIVE_TARGET : BEST_TARGET,
-		       live ? "that scans" : "other");
+		printf("\n%u other children, %u at a time\n  %-26s %10s %14s\n", setting->live,
+		       setting->flight, "way", "per second", "knell_spawn is");
+	for (size_t w = 0; w < WAYS; w++)
+		print_row(setting, &ways[w], median(table.rate[w], rounds),
+			  median(table.ratio[w], rounds), json);
+	if (!json)
+		printf("  target: at least %.1fx of each %s\n",
+		       setting->live ? LIVE_TARGET : BEST_TARGET,
+		       setting->live ? "that scans" : "other");
+	fflush(stdout);
 }
 
 static unsigned int number(const char *text, unsigned int least, unsigned int most)
@@ -358,14 +380,15 @@ static unsigned int number(const char *text, unsigned int least, unsigned int mo
 int main(int argc, char *argv[])
 {
 	static const struct option options[] = { { "live", required_argument, NULL, 'l' },
+						 { "flight", required_argument, NULL, 'f' },
 						 { "rounds", required_argument, NULL, 'r' },
 						 { "spawns", required_argument, NULL, 's' },
 						 { "json", no_argument, NULL, 'j' },
 						 { "live-on", no_argument, NULL, 'o' },
 						 { 0 } };
-	static struct table table;
 	static char path[4096];
-	unsigned int live = 5000, rounds = 7, spawns = 500;
+	struct setting setting = { 0, 1, 500 };
+	unsigned int live = 5000, flight = 8, rounds = 7;
 	bool json = false;
 	ssize_t n;
 	int option;
@@ -375,11 +398,14 @@ int main(int argc, char *argv[])
 		case 'l':
 			live = number(optarg, 0, 20000);
 			break;
+		case 'f':
+			flight = number(optarg, 1, MOST_FLIGHT - 1);
+			break;
 		case 'r':
 			rounds = number(optarg, 1, MAX_ROUNDS);
 			break;
 		case 's':
-			spawns = number(optarg, 10, 100000);
+			setting.spawns = number(optarg, 10, 100000);
 			break;
 		case 'j':
 			json = true;
@@ -395,12 +421,11 @@ int main(int argc, char *argv[])
 		fail("/proc/self/exe");
 	self = path;
 	program = KNELL_BENCH_PROGRAM;
-	fill(&table, 0, rounds, spawns);
-	print(&table, 0, rounds, json);
-	if (live) {
-		fflush(stdout);
-		fill(&table, live, rounds, spawns);
-		print(&table, live, rounds, json);
-	}
+	measure_all(&setting, rounds, json);
+	setting.flight = flight;
+	measure_all(&setting, rounds, json);
+	setting.live = live;
+	if (live)
+		measure_all(&setting, rounds, json);
 	return 0;
 }

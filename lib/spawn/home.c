@@ -198,7 +198,7 @@ static void tell(struct home *home, const struct child *child, const struct knel
 static void bury(struct home *home, struct child *child, struct knell_death *death)
 {
 	watch_pidfd(home, EPOLL_CTL_DEL, child, NULL);
-	syscall(SYS_close, child->pidfd);
+	nest_close_pidfd(child->pidfd, child->moved);
 	list_remove(home, child);
 	if (child->late)
 		home->late_count--;
@@ -511,7 +511,7 @@ void home_free(struct home *home)
 		return;
 	while ((child = home->first) != NULL) {
 		home->first = child->next;
-		syscall(SYS_close, child->pidfd);
+		nest_close_pidfd(child->pidfd, child->moved);
 		free(child);
 	}
 	pthread_mutex_destroy(&home->list_lock);

@@ -33,6 +33,7 @@ struct child {
 	struct nest *nest; /* that is its parent */
 	pid_t pid;
 	int pidfd;
+	bool moved;   /* as in struct birth */
 	bool watched; /* set by the spawner when all else is: release, for the reaper */
 	bool late;    /* dead, but a stranger traces it */
 	knell_death_fn fn;

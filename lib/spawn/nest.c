@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "nest.h"
+#include "pidfd.h"
 
 #ifndef SYS_pidfd_send_signal
 #define SYS_pidfd_send_signal 424
@@ -57,17 +58,15 @@ static void *keeper_main(void *arg)
 	struct nest *nest = arg;
 	pid_t pid = nursery_start(nest);
 
-	nest->error = pid < 0 ? pid : 0;
 	nest->helper = pid;
-	/* Release: error and helper, for nest_open(). */
-	__atomic_store_n(&nest->state, pid < 0 ? NEST_DEAD : NEST_IDLE, __ATOMIC_RELEASE);
-	futex_wake(&nest->state);
-	if (pid < 0)
-		return NULL;
-	outlive(nest);
+	if (pid > 0)
+		outlive(nest);
+	else
+		nest->error = pid;
+	/* Release: why there is none, for nest_open(); else no more than that it is dead. */
 	__atomic_store_n(&nest->state, NEST_DEAD, __ATOMIC_RELEASE);
 	futex_wake(&nest->state);
-	if (!__atomic_load_n(&nest->ending, __ATOMIC_ACQUIRE) && nest->trouble)
+	if (pid > 0 && !__atomic_load_n(&nest->ending, __ATOMIC_ACQUIRE) && nest->trouble)
 		nest->trouble("a nursery helper was killed; the next spawn starts another one",
 			      nest->userdata);
 	return NULL;
@@ -120,7 +119,7 @@ int nest_open(struct nest **ret_nest, unsigned int cpu, bool by_kernel,
 	nest->trouble = trouble;
 	nest->userdata = userdata;
 	nest_identity(&nest->identity);
-	nest->state = NEST_DONE; /* no order is taken before there is a helper */
+	nest->state = NEST_DONE; /* until the helper is ready for orders, or dead */
 	r = start_keeper(nest);
 	if (r < 0) {
 		nest_free(nest);
@@ -171,11 +170,48 @@ struct nest *nest_close(struct nest *nest)
 	return NULL;
 }
 
-static void close_fd(int *fd)
+/*
+ * Numbers of this process's pidfds, for all nurseries: bit n for all numbers that are n modulo
+ * NEST_ROOM. A number is known before the helper uses it: it may be killed at any moment.
+ */
+static uint64_t taken[NEST_ROOM / 64];
+
+/* The lowest that is free; -1: none. */
+static int take_number(unsigned int first)
 {
-	if (*fd >= 0)
-		syscall(SYS_close, *fd); /* bare: see watch_pidfd() in home.c */
-	*fd = -1;
+	for (unsigned int n = first; n < first + NEST_ROOM; n++) {
+		uint64_t *word = &taken[n % NEST_ROOM / 64], bit = UINT64_C(1) << n % 64;
+		uint64_t seen = __atomic_load_n(word, __ATOMIC_RELAXED);
+
+		if (seen == UINT64_MAX)
+			n |= 63; /* to the next word */
+		else if (!(seen & bit) && !(__atomic_fetch_or(word, bit, __ATOMIC_ACQ_REL) & bit))
+			return (int)n;
+	}
+	return -1;
+}
+
+static void give_number_back(int fd)
+{
+	unsigned int n = (unsigned int)fd;
+
+	__atomic_fetch_and(&taken[n % NEST_ROOM / 64], ~(UINT64_C(1) << n % 64), __ATOMIC_RELEASE);
+}
+
+void nest_close_pidfd(int pidfd, bool moved)
+{
+	syscall(SYS_close, pidfd); /* bare: see watch_pidfd() in home.c */
+	if (moved)
+		give_number_back(pidfd);
+}
+
+/*
+ * Was the copy made? Nobody else should have this number; if he has, then hardly for a pidfd. (By
+ * now the process may be reaped, and older kernels know nothing of it any more.)
+ */
+static bool is_copy(const struct birth *birth)
+{
+	return birth->high >= 0 && knell_pidfd_check(birth->high) == 0;
 }
 
 /* The helper was killed while it made this child: it is not to be there, half started. */
@@ -183,14 +219,29 @@ static void undo(struct birth *birth)
 {
 	struct pollfd dead = { .fd = birth->pidfd, .events = POLLIN };
 
-	if (!birth->pid)
-		return;
-	syscall(SYS_pidfd_send_signal, birth->pidfd, SIGKILL, NULL, 0);
-	/* It may still be on the helper's stack, with our options in its hands. */
-	while (poll(&dead, 1, -1) < 0 && errno == EINTR)
-		;
-	close_fd(&birth->pidfd);
-	close_fd(&birth->high);
+	if (birth->pid) {
+		birth->moved = is_copy(birth);
+		syscall(SYS_pidfd_send_signal, birth->pidfd, SIGKILL, NULL, 0);
+		/* It may still be on the helper's stack, with our options in its hands. */
+		while (poll(&dead, 1, -1) < 0 && errno == EINTR)
+			;
+		nest_close_pidfd(birth->pidfd, false);
+	}
+	if (birth->moved)
+		nest_close_pidfd(birth->high, true);
+	else if (birth->high >= 0)
+		give_number_back(birth->high);
+}
+
+/* The child has one descriptor from here on, or none. */
+static void settle_pidfd(struct birth *birth)
+{
+	if (birth->pid && (birth->error || birth->moved))
+		nest_close_pidfd(birth->pidfd, false);
+	if (birth->moved)
+		birth->pidfd = birth->high;
+	else if (birth->high >= 0)
+		give_number_back(birth->high);
 }
 
 int nest_spawn(struct nest *nest, struct birth *birth)
@@ -199,18 +250,15 @@ int nest_spawn(struct nest *nest, struct birth *birth)
 
 	birth->pid = 0;
 	birth->pidfd = -1;
-	birth->high = -1;
+	birth->high = nest->first_fd ? take_number(nest->first_fd) : -1;
+	birth->moved = false;
 	birth->error = 0;
 	nest->birth = birth;
 	r = order(nest, NEST_SPAWN);
-	if (r == -ESRCH) {
+	if (r == -ESRCH)
 		undo(birth);
-	} else if (birth->error && birth->pid) {
-		close_fd(&birth->pidfd);
-	} else if (birth->high >= 0) {
-		close_fd(&birth->pidfd);
-		birth->pidfd = birth->high;
-	}
+	else
+		settle_pidfd(birth);
 	return r;
 }
 

@@ -20,6 +20,9 @@
 
 #include <knell/spawn.h>
 
+/* Numbers for pidfds, where there is room: as many children as most machines have pids. */
+#define NEST_ROOM 65536u
+
 /* nest.state, a futex word. */
 enum nest_state {
 	NEST_IDLE,
@@ -59,8 +62,9 @@ struct birth {
 	/* Answers. */
 	pid_t pid; /* 0: not made. The kernel writes it last, and pidfd also if it fails later */
 	int pidfd;
-	int high;  /* the same, above the application's limit; -1: there is none */
-	int error; /* of exec or of a step before it; 0: it runs */
+	int high;   /* in: the number that its copy is to have; -1: none */
+	bool moved; /* it has that copy */
+	int error;  /* of exec or of a step before it; 0: it runs */
 };
 
 struct nest {
@@ -112,6 +116,9 @@ bool nest_is_dead(const struct nest *nest);
  * and the child, if there was one, was killed.
  */
 int nest_spawn(struct nest *nest, struct birth *birth);
+
+/* Closes the pidfd of a child, and gives its number back. */
+void nest_close_pidfd(int pidfd, bool moved);
 
 /* Waits for a dead child. Its status, or NEST_STATUS_*. */
 #define NEST_STATUS_UNKNOWN (-1) /* the helper is dead, or it is no child of it */

@@ -33,7 +33,6 @@
 #define SIGNALS     64
 #define IGNORED     1ul /* SIG_IGN, as the kernel has it */
 #define NOT_STARTED 127
-#define ROOM_FDS    65536 /* for pidfds: as many children as most machines have pids */
 #define LEAST_FD    256   /* below, an application may well come to use them itself */
 #define MOST_FD     16384 /* above, the table of files gets large */
 
@@ -308,10 +307,12 @@ static void make_child(struct nest *nest)
 	} else if (birth->error) {
 		if (!nest->by_kernel)
 			wait_for(birth->pid, 0);
-	} else if (nest->first_fd) {
-		/* -1, where there is no room. */
-		birth->high =
-			(int)syscall(SYS_fcntl, birth->pidfd, F_DUPFD_CLOEXEC, nest->first_fd);
+	} else if (birth->high >= 0) {
+		long fd = syscall(SYS_fcntl, birth->pidfd, F_DUPFD_CLOEXEC, birth->high);
+
+		birth->moved = fd == birth->high;
+		if (fd >= 0 && !birth->moved) /* somebody else has the number */
+			syscall(SYS_close, fd);
 	}
 }
 
@@ -329,7 +330,7 @@ static void forget_handlers(struct nest *nest)
 /* Our limit is our own. Above the hard limit only with CAP_SYS_RESOURCE. */
 static bool raise_limit(const struct rlimit *old)
 {
-	struct rlimit limit = { old->rlim_cur + ROOM_FDS, old->rlim_max };
+	struct rlimit limit = { old->rlim_cur + NEST_ROOM, old->rlim_max };
 
 	if (limit.rlim_max < limit.rlim_cur)
 		limit.rlim_max = limit.rlim_cur;
@@ -343,28 +344,11 @@ static bool raise_limit(const struct rlimit *old)
 /* The numbers above the application's limit; else those that it comes to last. */
 static unsigned int find_room(const struct rlimit *limit)
 {
-	if (limit->rlim_cur <= ROOM_FDS && raise_limit(limit))
+	if (limit->rlim_cur <= NEST_ROOM && raise_limit(limit))
 		return (unsigned int)limit->rlim_cur;
 	if (limit->rlim_cur / 2 < LEAST_FD)
 		return 0;
 	return limit->rlim_cur / 2 < MOST_FD ? (unsigned int)(limit->rlim_cur / 2) : MOST_FD;
-}
-
-static void make_room(struct nest *nest)
-{
-	unsigned int first = find_room(&nest->identity.files);
-	long fd;
-
-	if (!first)
-		return;
-	/*
-	 * The table of files grows now and not in make_child(), for it takes some ms: a helper that
-	 * is killed while it copies a descriptor leaves it behind, and nobody knows its number.
-	 */
-	fd = syscall(SYS_fcntl, 0, F_DUPFD_CLOEXEC, first);
-	if (fd >= 0)
-		syscall(SYS_close, fd);
-	nest->first_fd = first;
 }
 
 static void settle(struct nest *nest)
@@ -377,7 +361,7 @@ static void settle(struct nest *nest)
 		syscall(SYS_exit_group, 1);
 	syscall(SYS_prctl, PR_SET_NAME, "knell-nursery", 0, 0, 0);
 	forget_handlers(nest);
-	make_room(nest);
+	nest->first_fd = find_room(&nest->identity.files);
 	/* On the CPU of those who order: to wake it is then a switch, not an interrupt elsewhere.
 	 */
 	if (nest->cpu < 64 * bits) {
@@ -391,6 +375,9 @@ static void helper_main(void *arg)
 	struct nest *nest = arg;
 
 	settle(nest);
+	/* Release: what it has set. */
+	__atomic_store_n(&nest->state, NEST_IDLE, __ATOMIC_RELEASE);
+	futex(&nest->state, FUTEX_WAKE, 1);
 	for (;;) {
 		uint32_t state;
 

@@ -303,7 +303,7 @@ static void look_after_reapers(struct knell_nursery *nursery)
 static void give_up(const struct birth *birth)
 {
 	syscall(SYS_pidfd_send_signal, birth->pidfd, SIGKILL, NULL, 0);
-	syscall(SYS_close, birth->pidfd);
+	nest_close_pidfd(birth->pidfd, birth->moved);
 }
 
 static int make_child(struct home *home, struct birth *birth, struct child *child)
@@ -325,6 +325,7 @@ static int make_child(struct home *home, struct birth *birth, struct child *chil
 				  strerror(birth->error));
 	child->pid = birth->pid;
 	child->pidfd = birth->pidfd;
+	child->moved = birth->moved;
 	r = home_adopt(home, child);
 	if (r < 0) {
 		give_up(birth);
