@@ -11,6 +11,11 @@
 #include <asm/signal.h>
 #undef sigaction
 
+#include "maps.h"
+
+#include <bpf/bpf_tracing.h>
+
+#include "hint.h"
 #include "slot.h"
 #include "task.h"
 
@@ -173,6 +178,40 @@ static __always_inline __u32 cause_of(struct task_struct *task)
 	if (task->seccomp.mode == SECCOMP_MODE_DEAD)
 		return KNELL_R_SECCOMP;
 	return KNELL_R_NONE;
+}
+
+static __noinline int BPF_PROG(signalled_watched, int signo, struct kernel_siginfo *info,
+			       struct task_struct *target, int group, int result)
+{
+	__u64 *place = interest_at(target->tgid);
+	unsigned long given = 0;
+	struct knell_slot *slot;
+
+	if (!place || !*place)
+		return 0;
+	if (result != TRACE_SIGNAL_DELIVERED && result != TRACE_SIGNAL_LOSE_INFO)
+		return 0;
+	target = followed(target);
+	slot = slot_enter(start_of(target), *place, SLOT_ALIVE);
+	if (!slot)
+		return 0;
+	/* 0 and 1 stand for no siginfo; the verifier believes that a pointer of a tracepoint never
+	 * is. */
+	bpf_probe_read_kernel(&given, sizeof(given), &ctx[1]);
+	note_signal(slot, target, signo, given);
+	slot_leave(slot);
+	return 0;
+}
+
+/* Most signals are a parent's SIGCHLD. */
+SEC("tp_btf/signal_generate")
+int signalled(__u64 *ctx)
+{
+	struct task_struct *target = (struct task_struct *)ctx[2];
+
+	if ((int)ctx[0] == SIGCHLD || !may_watch(target->tgid))
+		return 0;
+	return signalled_watched(ctx);
 }
 
 #endif

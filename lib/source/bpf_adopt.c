@@ -2,7 +2,7 @@
 /*
  * bpf_adopt.c - takes in processes that live already, by the kernel's own task iterator: the one
  * that a pidfd names, a subtree, all that a stream's filter lets pass, or those that found no slot
- * at their birth. The program (adopt() in bpf/knell.bpf.c) stores first and checks then, so a
+ * at their birth. The program (adopt() in bpf/adopt.h) stores first and checks then, so a
  * process that is dying meanwhile is told all the same.
  */
 #include <errno.h>
