@@ -74,7 +74,7 @@ int knell_nursery_drain(struct knell_nursery *nursery, int timeout_ms);
 #define KNELL_DEATH_UNKNOWN (1u << 0) /* it is dead; with what status cannot be known */
 
 struct knell_death {
-	pid_t pid;
+	pid_t pid;  /* where the kernel reaps it may be another's by now */
 	int status; /* as wait(2) has it */
 	uint32_t flags;
 	uint32_t cpu;  /* of the reaper that tells it */
@@ -141,11 +141,11 @@ struct knell_spawn_rlimit {
 struct knell_spawn_options {
 	size_t size; /* sizeof(struct knell_spawn_options); zero elsewhere means the default */
 	uint32_t flags;
-	int parent_death;      /* signal that it gets when the application dies; 0: none */
-	const char *file;      /* NULL: argv[0], looked for in PATH */
-	char *const *argv;     /* ends in NULL */
-	char *const *envp;     /* NULL: environ */
-	const char *directory; /* NULL: the caller's */
+	int parent_death;  /* a signal that it gets when its helper dies, as with the application */
+	const char *file;  /* NULL: argv[0], looked for in PATH */
+	char *const *argv; /* ends in NULL */
+	char *const *envp; /* NULL: environ */
+	const char *directory;                   /* NULL: the caller's */
 	const struct knell_file_action *actions; /* done in this order, in `directory` */
 	size_t action_count;
 	const struct knell_spawn_rlimit *rlimits;
@@ -192,7 +192,7 @@ struct knell_nursery_stats {
 };
 void knell_nursery_get_stats(struct knell_nursery *nursery, struct knell_nursery_stats *ret_stats);
 
-/* The same of one CPU; -ENOENT: it has no reaper. `failed` and `reapers` are 0. */
+/* The same of one CPU; -ENOENT: knell_spawn() was never called on it. */
 int knell_nursery_get_cpu_stats(struct knell_nursery *nursery, unsigned int cpu,
 				struct knell_nursery_stats *ret_stats);
 

@@ -61,7 +61,10 @@ static struct nest *open_nest(struct home *home, int *ret)
 	return nest;
 }
 
-/* A retired one is the parent of its children, and they name it. */
+/*
+ * A retired one is the parent of its children, and they name it. One whose keeper still tells the
+ * application of the trouble is left for later: the application may wait for us there.
+ */
 static void end_old_nests(struct home *home, bool all)
 {
 	struct nest **at = &home->old_nests;
@@ -69,7 +72,8 @@ static void end_old_nests(struct home *home, bool all)
 	while (*at) {
 		struct nest *nest = *at;
 
-		if (!all && __atomic_load_n(&nest->children, __ATOMIC_ACQUIRE)) {
+		if (!all && (__atomic_load_n(&nest->children, __ATOMIC_ACQUIRE) ||
+			     (nest_is_dead(nest) && !nest_is_gone(nest)))) {
 			at = &nest->next;
 			continue;
 		}
@@ -78,26 +82,59 @@ static void end_old_nests(struct home *home, bool all)
 	}
 }
 
-static int ready_nest(struct home *home)
+static void retire(struct home *home)
+{
+	if (!home->nest)
+		return;
+	home->nest->next = home->old_nests;
+	home->old_nests = home->nest;
+	home->nest = NULL;
+}
+
+/* One that was retired may be right again: threads of different nice values take turns. */
+static struct nest *take_old_nest(struct home *home, const struct nest_identity *identity)
+{
+	for (struct nest **at = &home->old_nests; *at; at = &(*at)->next) {
+		struct nest *nest = *at;
+
+		if (!nest_is_dead(nest) && nest_same_identity(identity, &nest->identity)) {
+			*at = nest->next;
+			return nest;
+		}
+	}
+	return NULL;
+}
+
+void home_drop_rights(struct home *home, const struct nest_identity *now)
+{
+	if (home->nest && !nest_same_rights(now, &home->nest->identity))
+		retire(home);
+	end_old_nests(home, false);
+}
+
+static int ready_nest(struct home *home, bool *ret_replaced)
 {
 	struct nest_identity identity;
 	struct nest *fresh;
-	int r;
+	bool had = home->nest != NULL;
+	int r = 0;
 
-	end_old_nests(home, false);
 	nest_identity(&identity);
+	*ret_replaced = false;
 	if (home->nest && !nest_is_dead(home->nest) &&
 	    nest_same_identity(&identity, &home->nest->identity))
 		return 0;
-	fresh = open_nest(home, &r);
+	fresh = take_old_nest(home, &identity);
+	if (!fresh)
+		fresh = open_nest(home, &r);
 	if (!fresh)
 		return r;
-	if (home->nest) {
-		count(&home->replaced);
-		home->nest->next = home->old_nests;
-		home->old_nests = home->nest;
-	}
+	retire(home);
 	home->nest = fresh;
+	end_old_nests(home, false);
+	if (had)
+		count(&home->replaced);
+	*ret_replaced = had;
 	return 0;
 }
 
@@ -307,8 +344,15 @@ static void look_where_we_are(struct home *home)
 {
 	cpu_set_t set;
 
-	if (sched_getaffinity(0, sizeof(set), &set) < 0 || is_alone_on(&set, home->cpu)) {
-		assert(sched_getcpu() == (int)home->cpu);
+	if (sched_getaffinity(0, sizeof(set), &set) < 0)
+		return;
+	if (is_alone_on(&set, home->cpu)) {
+		bool elsewhere = sched_getcpu() != (int)home->cpu;
+
+		/* Unless it was changed between the two calls. */
+		assert(!elsewhere || (sched_getaffinity(0, sizeof(set), &set) == 0 &&
+				      !is_alone_on(&set, home->cpu)));
+		(void)elsewhere;
 		return;
 	}
 	__atomic_store_n(&home->displaced, !CPU_ISSET(home->cpu, &set) || !pin(home->cpu),
@@ -393,10 +437,14 @@ static int start_thread(struct home *home)
 
 	if (r)
 		return -r;
-	pthread_attr_setstacksize(&attr, REAPER_SIZE);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&home->thread, &attr, reaper_main, home);
+	r = EINVAL;
+	/* Too small where there is much thread-local storage: then as large as others are. */
+	if (pthread_attr_setstacksize(&attr, REAPER_SIZE) == 0)
+		r = pthread_create(&home->thread, &attr, reaper_main, home);
+	if (r == EINVAL)
+		r = pthread_create(&home->thread, NULL, reaper_main, home);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attr);
 	return -r;
@@ -446,7 +494,7 @@ static void end(struct home *home)
 	close_fds(home);
 }
 
-int home_ready(struct home *home)
+int home_ready(struct home *home, bool *ret_replaced)
 {
 	int r = 0;
 
@@ -454,7 +502,7 @@ int home_ready(struct home *home)
 		end(home);
 	if (!home->running)
 		r = start(home);
-	return r < 0 ? r : ready_nest(home);
+	return r < 0 ? r : ready_nest(home, ret_replaced);
 }
 
 static struct home *make_home(struct knell_nursery *nursery, unsigned int cpu)

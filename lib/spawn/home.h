@@ -77,8 +77,14 @@ struct home {
 /* The home of this CPU; made if it is new. NULL: no memory. */
 struct home *home_of(struct knell_nursery *nursery, unsigned int cpu);
 
-/* Its reaper and a helper with the caller's identity are there afterwards. Under `lock`. */
-int home_ready(struct home *home);
+/*
+ * Its reaper and a helper with the caller's identity are there afterwards; another one had to give
+ * way for it. Under `lock`.
+ */
+int home_ready(struct home *home, bool *ret_replaced);
+
+/* No idle helper has other rights than these. Under `lock`. */
+void home_drop_rights(struct home *home, const struct nest_identity *now);
 
 /* From now on its death is told. Under `lock`. On failure the child is nobody's. */
 int home_adopt(struct home *home, struct child *child);

@@ -9,6 +9,7 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -42,6 +43,11 @@ bool nest_is_dead(const struct nest *nest)
 	return __atomic_load_n(&nest->state, __ATOMIC_ACQUIRE) == NEST_DEAD;
 }
 
+bool nest_is_gone(const struct nest *nest)
+{
+	return __atomic_load_n(&nest->gone, __ATOMIC_ACQUIRE);
+}
+
 /* Sleeps until the helper is dead: until then it uses our thread-local storage. */
 static void outlive(struct nest *nest)
 {
@@ -69,6 +75,7 @@ static void *keeper_main(void *arg)
 	if (pid > 0 && !__atomic_load_n(&nest->ending, __ATOMIC_ACQUIRE) && nest->trouble)
 		nest->trouble("a nursery helper was killed; the next spawn starts another one",
 			      nest->userdata);
+	__atomic_store_n(&nest->gone, true, __ATOMIC_RELEASE);
 	return NULL;
 }
 
@@ -81,12 +88,14 @@ static int start_keeper(struct nest *nest)
 
 	if (r)
 		return -r;
-	pthread_attr_setstacksize(&attr, KEEPER_SIZE < (size_t)PTHREAD_STACK_MIN
-						 ? (size_t)PTHREAD_STACK_MIN
-						 : KEEPER_SIZE);
+	r = EINVAL;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&nest->keeper, &attr, keeper_main, nest);
+	/* Too small where there is much thread-local storage: then as large as others are. */
+	if (pthread_attr_setstacksize(&attr, KEEPER_SIZE) == 0)
+		r = pthread_create(&nest->keeper, &attr, keeper_main, nest);
+	if (r == EINVAL)
+		r = pthread_create(&nest->keeper, NULL, keeper_main, nest);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attr);
 	return -r;
@@ -175,6 +184,7 @@ struct nest *nest_close(struct nest *nest)
  * NEST_ROOM. A number is known before the helper uses it: it may be killed at any moment.
  */
 static uint64_t taken[NEST_ROOM / 64];
+static unsigned int last_taken; /* the highest that ever was */
 
 /* The lowest that is free; -1: none. */
 static int take_number(unsigned int first)
@@ -189,6 +199,15 @@ static int take_number(unsigned int first)
 			return (int)n;
 	}
 	return -1;
+}
+
+static void remember_number(unsigned int n)
+{
+	unsigned int last = __atomic_load_n(&last_taken, __ATOMIC_RELAXED);
+
+	while (n > last && !__atomic_compare_exchange_n(&last_taken, &last, n, false,
+							__ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
 }
 
 static void give_number_back(int fd)
@@ -211,7 +230,16 @@ void nest_close_pidfd(int pidfd, bool moved)
  */
 static bool is_copy(const struct birth *birth)
 {
-	return birth->high >= 0 && knell_pidfd_check(birth->high) == 0;
+	return birth->high >= 0 &&
+	       (birth->high == birth->pidfd || knell_pidfd_check(birth->high) == 0);
+}
+
+static void close_number(struct birth *birth)
+{
+	if (birth->moved)
+		nest_close_pidfd(birth->high, true);
+	else if (birth->high >= 0 && !birth->clash) /* else it stays taken: it is somebody's */
+		give_number_back(birth->high);
 }
 
 /* The helper was killed while it made this child: it is not to be there, half started. */
@@ -221,27 +249,82 @@ static void undo(struct birth *birth)
 
 	if (birth->pid) {
 		birth->moved = is_copy(birth);
-		syscall(SYS_pidfd_send_signal, birth->pidfd, SIGKILL, NULL, 0);
-		/* It may still be on the helper's stack, with our options in its hands. */
-		while (poll(&dead, 1, -1) < 0 && errno == EINTR)
-			;
-		nest_close_pidfd(birth->pidfd, false);
+		/*
+		 * It may still be on the helper's stack, with our options in its hands. If it has
+		 * taken ids that we may not kill it is past all that.
+		 */
+		if (syscall(SYS_pidfd_send_signal, birth->pidfd, SIGKILL, NULL, 0) == 0) {
+			while (poll(&dead, 1, -1) < 0 && errno == EINTR)
+				;
+		}
+		if (!birth->moved || birth->pidfd != birth->high)
+			nest_close_pidfd(birth->pidfd, false);
 	}
-	if (birth->moved)
-		nest_close_pidfd(birth->high, true);
-	else if (birth->high >= 0)
-		give_number_back(birth->high);
+	close_number(birth);
 }
 
 /* The child has one descriptor from here on, or none. */
 static void settle_pidfd(struct birth *birth)
 {
-	if (birth->pid && (birth->error || birth->moved))
-		nest_close_pidfd(birth->pidfd, false);
-	if (birth->moved)
+	if (!birth->pid || birth->error) {
+		if (birth->pid)
+			nest_close_pidfd(birth->pidfd, false);
+		birth->moved = false;
+		close_number(birth);
+	} else if (birth->moved) {
+		if (birth->pidfd != birth->high)
+			nest_close_pidfd(birth->pidfd, false);
 		birth->pidfd = birth->high;
-	else if (birth->high >= 0)
-		give_number_back(birth->high);
+		remember_number((unsigned int)birth->high);
+	} else {
+		close_number(birth);
+	}
+}
+
+static bool uses_numbers(const struct birth *birth)
+{
+	const struct knell_spawn_options *o = birth->options;
+
+	for (size_t i = 0; i < o->action_count; i++) {
+		if (o->actions[i].kind == KNELL_FILE_DUP &&
+		    (unsigned int)o->actions[i].from >= birth->first_fd)
+			return true;
+	}
+	return false;
+}
+
+/* What the child is to leave behind; all is copied if the application's own may be among it. */
+static void set_numbers(const struct nest *nest, struct birth *birth)
+{
+	birth->high = nest->first_fd ? take_number(nest->first_fd) : -1;
+	birth->first_fd = nest->first_fd;
+	birth->last_fd = __atomic_load_n(&last_taken, __ATOMIC_RELAXED);
+	if (!nest->first_fd || uses_numbers(birth)) {
+		birth->first_fd = 1;
+		birth->last_fd = 0;
+	}
+}
+
+/*
+ * A child that changes its ids before exec takes PR_SET_DUMPABLE from the memory that we all share:
+ * it is given back when the child has left that memory, and by one spawner at a time, or one would
+ * take for the application's what another one's child has done.
+ */
+static pthread_mutex_t ids_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int order_birth(struct nest *nest, const struct birth *birth)
+{
+	int dumpable, r;
+
+	if (!(birth->options->flags & (KNELL_SPAWN_UID | KNELL_SPAWN_GID)))
+		return order(nest, NEST_SPAWN);
+	pthread_mutex_lock(&ids_lock);
+	dumpable = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
+	r = order(nest, NEST_SPAWN);
+	if (dumpable == 1)
+		prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+	pthread_mutex_unlock(&ids_lock);
+	return r;
 }
 
 int nest_spawn(struct nest *nest, struct birth *birth)
@@ -250,11 +333,12 @@ int nest_spawn(struct nest *nest, struct birth *birth)
 
 	birth->pid = 0;
 	birth->pidfd = -1;
-	birth->high = nest->first_fd ? take_number(nest->first_fd) : -1;
 	birth->moved = false;
+	birth->clash = false;
 	birth->error = 0;
+	set_numbers(nest, birth);
 	nest->birth = birth;
-	r = order(nest, NEST_SPAWN);
+	r = order_birth(nest, birth);
 	if (r == -ESRCH)
 		undo(birth);
 	else
@@ -268,6 +352,18 @@ int nest_wait(struct nest *nest, pid_t pid)
 	return order(nest, NEST_WAIT) < 0 ? NEST_STATUS_UNKNOWN : nest->wait_status;
 }
 
+/* FNV-1a, and how many there are; many are rare. */
+static uint64_t sum_of_groups(void)
+{
+	gid_t groups[256];
+	int n = getgroups(256, groups);
+	uint64_t sum = UINT64_C(14695981039346656037);
+
+	for (int i = 0; i < n; i++)
+		sum = (sum ^ groups[i]) * UINT64_C(1099511628211);
+	return n < 0 ? (uint64_t)getgroups(0, NULL) : sum ^ (uint64_t)n << 48;
+}
+
 void nest_identity(struct nest_identity *ret_identity)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -279,6 +375,7 @@ void nest_identity(struct nest_identity *ret_identity)
 	memset(now, 0, sizeof(*now));
 	getresuid(&now->uid[0], &now->uid[1], &now->uid[2]);
 	getresgid(&now->gid[0], &now->gid[1], &now->gid[2]);
+	now->groups = sum_of_groups();
 	syscall(SYS_capget, &header, now->caps);
 	now->no_new_privs = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
 	now->nice = getpriority(PRIO_PROCESS, 0);
@@ -291,4 +388,9 @@ void nest_identity(struct nest_identity *ret_identity)
 bool nest_same_identity(const struct nest_identity *a, const struct nest_identity *b)
 {
 	return memcmp(a, b, sizeof(*a)) == 0; /* padding was set to 0 */
+}
+
+bool nest_same_rights(const struct nest_identity *a, const struct nest_identity *b)
+{
+	return memcmp(a, b, offsetof(struct nest_identity, nice)) == 0;
 }

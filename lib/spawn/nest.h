@@ -44,8 +44,10 @@ enum nest_op {
 struct nest_identity {
 	uid_t uid[3];
 	gid_t gid[3];
+	uint64_t groups; /* their number, and a sum of them */
 	uint32_t caps[6];
 	int no_new_privs;
+	/* Up to here: rights. */
 	int nice;
 	pid_t group, session;
 	struct rlimit files, processes; /* the limits that a spawn itself can meet */
@@ -63,8 +65,11 @@ struct birth {
 	pid_t pid; /* 0: not made. The kernel writes it last, and pidfd also if it fails later */
 	int pidfd;
 	int high;   /* in: the number that its copy is to have; -1: none */
-	bool moved; /* it has that copy */
-	int error;  /* of exec or of a step before it; 0: it runs */
+	bool moved; /* it has that number */
+	bool clash; /* somebody else has it */
+	/* The numbers that pidfds of ours have, or had: the child is born without them. */
+	unsigned int first_fd, last_fd; /* first > last: none */
+	int error;                      /* of exec or of a step before it; 0: it runs */
 };
 
 struct nest {
@@ -85,6 +90,7 @@ struct nest {
 	unsigned int first_fd;
 	unsigned int cpu;
 	pid_t owner;
+	pid_t self;        /* the helper's pid; set by the helper */
 	char *stack;       /* of the helper, and above it of its child */
 	size_t stack_size; /* of each */
 
@@ -93,6 +99,7 @@ struct nest {
 	pid_t helper;
 	int error; /* why it could not be made */
 	bool ending;
+	bool gone; /* set last by the keeper: it only has to be joined */
 	void (*trouble)(const char *what, void *userdata);
 	void *userdata;
 
@@ -111,6 +118,9 @@ struct nest *nest_close(struct nest *nest);
 
 bool nest_is_dead(const struct nest *nest);
 
+/* nest_close() will not wait: no callback of the application's runs any more. */
+bool nest_is_gone(const struct nest *nest);
+
 /*
  * Orders must not overlap. 0: done, see birth->error; -ESRCH: the helper died before it answered,
  * and the child, if there was one, was killed.
@@ -127,6 +137,7 @@ int nest_wait(struct nest *nest, pid_t pid);
 
 void nest_identity(struct nest_identity *ret_identity);
 bool nest_same_identity(const struct nest_identity *a, const struct nest_identity *b);
+bool nest_same_rights(const struct nest_identity *a, const struct nest_identity *b);
 
 /* nursery.c. The helper: returns its pid or -errno. */
 pid_t nursery_start(struct nest *nest);

@@ -33,6 +33,7 @@
 #define SIGNALS     64
 #define IGNORED     1ul /* SIG_IGN, as the kernel has it */
 #define NOT_STARTED 127
+#define MOST_CPUS   8192  /* CONFIG_NR_CPUS at most */
 #define LEAST_FD    256   /* below, an application may well come to use them itself */
 #define MOST_FD     16384 /* above, the table of files gets large */
 
@@ -124,11 +125,12 @@ static void set_mask(uint64_t mask)
  * Until now the files are the helper's, and so the application's. If our own pidfd found no number
  * below first_fd the application has used up all those: what is above may be its own.
  */
-static int leave_files(const struct nest *nest, const struct birth *birth)
+static int leave_files(const struct birth *birth)
 {
-	if (!nest->first_fd ||
-	    ((unsigned int)birth->pidfd < nest->first_fd &&
-	     syscall(SYS_close_range, nest->first_fd, ~0u, CLOSE_RANGE_UNSHARE) == 0))
+	if (birth->first_fd > birth->last_fd)
+		return 0; /* they were copied */
+	if ((unsigned int)birth->pidfd < birth->first_fd &&
+	    syscall(SYS_close_range, birth->first_fd, birth->last_fd, CLOSE_RANGE_UNSHARE) == 0)
 		return 0;
 	return (int)syscall(SYS_unshare, CLONE_FILES); /* close_range() came with 5.9 */
 }
@@ -190,7 +192,7 @@ static int change_files(const struct knell_spawn_options *o)
 }
 
 /* Groups first: afterwards we may not. The parent-death signal last: a change of ids clears it. */
-static int change_ids(const struct knell_spawn_options *o)
+static int change_ids(const struct nest *nest, const struct knell_spawn_options *o)
 {
 	if (o->flags & KNELL_SPAWN_GROUPS && syscall(SYS_setgroups, o->group_count, o->groups) < 0)
 		return -1;
@@ -198,8 +200,14 @@ static int change_ids(const struct knell_spawn_options *o)
 		return -1;
 	if (o->flags & KNELL_SPAWN_UID && syscall(SYS_setresuid, o->uid, o->uid, o->uid) < 0)
 		return -1;
-	return o->parent_death ? (int)syscall(SYS_prctl, PR_SET_PDEATHSIG, o->parent_death, 0, 0, 0)
-			       : 0;
+	if (!o->parent_death)
+		return 0;
+	if (syscall(SYS_prctl, PR_SET_PDEATHSIG, o->parent_death, 0, 0, 0) < 0)
+		return -1;
+	if (syscall(SYS_getppid) == nest->self)
+		return 0;
+	errno = ESRCH; /* it died before it could be told */
+	return -1;
 }
 
 /* SIGCHLD as the application has it, and the mask last: nothing is delivered before. */
@@ -240,9 +248,8 @@ static void child_main(void *arg)
 	const struct knell_spawn_options *o = birth->options;
 	int error = 0;
 
-	if (syscall(SYS_sched_setaffinity, 0, birth->cpus_size, birth->cpus) < 0 ||
-	    leave_files(nest, birth) < 0 || become(nest, o) < 0 || change_files(o) < 0 ||
-	    change_ids(o) < 0) {
+	if (leave_files(birth) < 0 || become(nest, o) < 0 || change_files(o) < 0 ||
+	    change_ids(nest, o) < 0) {
 		error = errno;
 	} else {
 		change_signals(nest, birth);
@@ -273,7 +280,41 @@ static int wait_for(pid_t pid, int flags)
 		       : info.si_status | (info.si_code == CLD_DUMPED ? 0x80 : 0);
 }
 
+/* To the CPU of those who order: to wake us is then a switch, not an interrupt elsewhere. */
+static void pin(const struct nest *nest)
+{
+	unsigned long bits = 8 * sizeof(unsigned long);
+	unsigned long cpus[64] = { 0 };
+
+	if (nest->cpu >= 64 * bits)
+		return;
+	cpus[nest->cpu / bits] = 1ul << nest->cpu % bits;
+	syscall(SYS_sched_setaffinity, 0, sizeof(cpus), cpus);
+}
+
 /*
+ * The affinity that the child is to have. A mask that was never set follows the cpuset when that
+ * grows, and one that was set does not: all CPUs are as good as none, if the caller may use them.
+ */
+static int go_anywhere(const struct birth *birth)
+{
+	unsigned char all[MOST_CPUS / 8], now[MOST_CPUS / 8];
+	long n;
+
+	if (birth->options->flags & KNELL_SPAWN_CPUS)
+		return (int)syscall(SYS_sched_setaffinity, 0, birth->cpus_size, birth->cpus);
+	memset(all, 0xff, sizeof(all));
+	syscall(SYS_sched_setaffinity, 0, sizeof(all), all);
+	n = syscall(SYS_sched_getaffinity, 0, sizeof(now), now);
+	if (n == (long)birth->cpus_size && memcmp(now, birth->cpus, (size_t)n) == 0)
+		return 0;
+	return (int)syscall(SYS_sched_setaffinity, 0, birth->cpus_size, birth->cpus);
+}
+
+/*
+ * With the affinity that the child is to have: so it is born where there is room, and is not moved
+ * there at exec, which takes as long as all the rest.
+ *
  * Nothing is closed here: whoever closes a descriptor and is killed before he has said so leaves
  * others to close it again, when it may be somebody else's.
  */
@@ -281,8 +322,6 @@ static void make_child(struct nest *nest)
 {
 	struct birth *birth = nest->birth;
 	const struct knell_spawn_options *o = birth->options;
-	bool other_ids = o->flags & (KNELL_SPAWN_UID | KNELL_SPAWN_GID);
-	int dumpable = other_ids ? (int)syscall(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0) : 0;
 	struct clone_args args = {
 		.flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_PARENT_SETTID,
 		.pidfd = (uintptr_t)&birth->pidfd,
@@ -293,25 +332,31 @@ static void make_child(struct nest *nest)
 	};
 	long r;
 
-	if (nest->first_fd)
+	if (birth->first_fd <= birth->last_fd)
 		args.flags |= CLONE_FILES;
 	if (o->flags & KNELL_SPAWN_CGROUP) {
 		args.flags |= CLONE_INTO_CGROUP;
 		args.cgroup = (uint64_t)o->cgroup_fd;
 	}
+	if (go_anywhere(birth) < 0) {
+		birth->error = errno;
+		return;
+	}
 	r = clone_onto(&args, child_main, nest);
-	if (other_ids && dumpable == 1) /* the child's change of ids took it from our memory */
-		syscall(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+	pin(nest);
 	if (r < 0) {
 		birth->error = (int)-r;
 	} else if (birth->error) {
 		if (!nest->by_kernel)
 			wait_for(birth->pid, 0);
+	} else if (birth->high == birth->pidfd) {
+		birth->moved = true;
 	} else if (birth->high >= 0) {
 		long fd = syscall(SYS_fcntl, birth->pidfd, F_DUPFD_CLOEXEC, birth->high);
 
 		birth->moved = fd == birth->high;
-		if (fd >= 0 && !birth->moved) /* somebody else has the number */
+		birth->clash = fd >= 0 && !birth->moved; /* somebody else has the number */
+		if (birth->clash)
 			syscall(SYS_close, fd);
 	}
 }
@@ -353,21 +398,14 @@ static unsigned int find_room(const struct rlimit *limit)
 
 static void settle(struct nest *nest)
 {
-	unsigned long bits = 8 * sizeof(unsigned long);
-	unsigned long cpus[64] = { 0 };
-
+	nest->self = (pid_t)syscall(SYS_getpid);
 	syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	if (syscall(SYS_getppid) != nest->owner) /* too late */
 		syscall(SYS_exit_group, 1);
 	syscall(SYS_prctl, PR_SET_NAME, "knell-nursery", 0, 0, 0);
 	forget_handlers(nest);
 	nest->first_fd = find_room(&nest->identity.files);
-	/* On the CPU of those who order: to wake it is then a switch, not an interrupt elsewhere.
-	 */
-	if (nest->cpu < 64 * bits) {
-		cpus[nest->cpu / bits] = 1ul << nest->cpu % bits;
-		syscall(SYS_sched_setaffinity, 0, sizeof(cpus), cpus);
-	}
+	pin(nest);
 }
 
 static void helper_main(void *arg)

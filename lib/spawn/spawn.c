@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -63,6 +64,10 @@ int knell_nursery_open(struct knell_nursery **ret_nursery,
 				  o.flags & ~KNELL_NURSERY_WAIT);
 	if (cpus <= 0)
 		return knell_fail(-ENOSYS, "cannot count CPUs: is /sys mounted?");
+	r = knell_pidfd_open(getpid());
+	if (r < 0)
+		return knell_fail(r, "cannot open a pidfd: %s", strerror(-r));
+	close(r);
 	nursery = calloc(1, sizeof(*nursery));
 	if (!nursery)
 		return knell_fail(-ENOMEM, "no memory for a nursery");
@@ -300,10 +305,35 @@ static void look_after_reapers(struct knell_nursery *nursery)
 }
 
 /* The child runs, but nobody would hear of its death: it must not stay. */
-static void give_up(const struct birth *birth)
+static void give_up(struct home *home, const struct birth *birth)
 {
-	syscall(SYS_pidfd_send_signal, birth->pidfd, SIGKILL, NULL, 0);
+	struct pollfd dead = { .fd = birth->pidfd, .events = POLLIN };
+	long r = syscall(SYS_pidfd_send_signal, birth->pidfd, SIGKILL, NULL, 0);
+
+	while (r == 0 && poll(&dead, 1, -1) < 0 && errno == EINTR)
+		;
+	if (r == 0 && !home->nursery->by_kernel)
+		nest_wait(home->nest, birth->pid);
 	nest_close_pidfd(birth->pidfd, birth->moved);
+}
+
+/*
+ * Whoever has given up rights is not to have helpers in his memory that still have them: those of
+ * other CPUs are ended, too, unless they are busy; and then with the next look after them.
+ */
+static void drop_rights(struct knell_nursery *nursery, const struct home *but)
+{
+	struct nest_identity now;
+
+	nest_identity(&now);
+	for (unsigned int cpu = 0; cpu < nursery->cpus; cpu++) {
+		struct home *home = home_at(nursery, cpu);
+
+		if (!home || home == but || pthread_mutex_trylock(&home->lock) != 0)
+			continue;
+		home_drop_rights(home, &now);
+		pthread_mutex_unlock(&home->lock);
+	}
 }
 
 static int make_child(struct home *home, struct birth *birth, struct child *child)
@@ -313,9 +343,13 @@ static int make_child(struct home *home, struct birth *birth, struct child *chil
 	if (__atomic_load_n(&home->nursery->closing, __ATOMIC_SEQ_CST))
 		return knell_fail(-ECANCELED, "the nursery is being closed");
 	for (int i = 0; r == -ESRCH && i < TRIES; i++) {
-		r = home_ready(home);
+		bool replaced = false;
+
+		r = home_ready(home, &replaced);
 		if (r < 0)
 			return knell_fail(r, "cannot start a nursery helper: %s", strerror(-r));
+		if (replaced)
+			drop_rights(home->nursery, home);
 		r = nest_spawn(home->nest, birth);
 	}
 	if (r < 0)
@@ -328,7 +362,7 @@ static int make_child(struct home *home, struct birth *birth, struct child *chil
 	child->moved = birth->moved;
 	r = home_adopt(home, child);
 	if (r < 0) {
-		give_up(birth);
+		give_up(home, birth);
 		return knell_fail(r, "cannot watch the child: %s", strerror(-r));
 	}
 	return 0;

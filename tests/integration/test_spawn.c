@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -907,6 +908,140 @@ START_TEST(identity_is_followed)
 }
 END_TEST
 
+/* How many helpers of ours have this effective user id. */
+static unsigned int helpers_of(uid_t uid)
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *entry;
+	unsigned int n = 0;
+
+	while ((entry = readdir(dir)) != NULL) {
+		char path[300], *text, *line;
+		unsigned int real, effective;
+
+		snprintf(path, sizeof(path), "/proc/%s/status", entry->d_name);
+		if (entry->d_name[0] < '1' || entry->d_name[0] > '9' || !(text = read_file(path)))
+			continue;
+		line = strstr(text, "\nPPid:");
+		if (strncmp(text, "Name:\tknell-nursery", 19) == 0 && line &&
+		    atoi(line + 6) == getpid() && (line = strstr(text, "\nUid:")) != NULL &&
+		    sscanf(line, "\nUid: %u %u", &real, &effective) == 2 && effective == uid)
+			n++;
+		free(text);
+	}
+	closedir(dir);
+	return n;
+}
+
+/* Nor does a helper stay that has them, in memory that anybody may write to who takes us over. */
+START_TEST(no_helper_keeps_rights)
+{
+	static const gid_t groups[] = { 7, 8 };
+	struct knell_nursery *nursery;
+	struct knell_spawn_options o = { 0 };
+	struct heard heard;
+	int cpus[2];
+
+	if (geteuid() != 0)
+		test_skip("needs rights to give up, and so root");
+	if (two_cpus(cpus) < 2)
+		test_skip("needs two CPUs");
+	ck_assert_int_eq(setgroups(2, groups), 0);
+	nursery = open_nursery(_i);
+	for (int i = 1; i >= 0; i--) {
+		move_to(cpus[i]);
+		ck_assert_int_eq(try_run(nursery, &o, LIST("true"), &heard), 0);
+		drain(nursery);
+	}
+	ck_assert_uint_eq(helpers_of(0), 2);
+	ck_assert_int_eq(setgroups(0, NULL), 0);
+	ck_assert_int_eq(run_shell(nursery, &o, "[ \"$(id -G)\" = 0 ]"), 0);
+	ck_assert_int_eq(setresgid(65534, 65534, 65534), 0);
+	ck_assert_int_eq(setresuid(65534, 65534, 65534), 0);
+	ck_assert_int_eq(run(nursery, &o, LIST("true")), 0);
+	ck_assert_uint_eq(helpers_of(0), 0);
+	ck_assert_uint_eq(helpers_of(65534), 1);
+	knell_nursery_close(nursery);
+}
+END_TEST
+
+/* Two at once, each with other ids: the application stays as dumpable as it was. */
+static void *spawn_as_nobody(void *arg)
+{
+	struct knell_nursery *nursery = arg;
+	const char *argv[] = { test_program("tiny"), NULL };
+	struct knell_spawn_options o = { .size = sizeof(o),
+					 .flags = KNELL_SPAWN_UID | KNELL_SPAWN_GID,
+					 .uid = 65534,
+					 .gid = 65534 };
+
+	o.argv = (char *const *)(uintptr_t)argv;
+	for (unsigned int i = 0; i < test_scaled(100); i++)
+		knell_spawn(nursery, NULL, &o);
+	return NULL;
+}
+
+START_TEST(dumpable_with_other_ids)
+{
+	struct knell_nursery *nursery;
+	struct knell_nursery_stats stats;
+	pthread_t threads[4];
+
+	if (geteuid() != 0)
+		test_skip("only root may start a child as somebody else");
+	nursery = open_nursery(_i);
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, spawn_as_nobody, nursery), 0);
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	drain(nursery);
+	ck_assert_int_eq(prctl(PR_GET_DUMPABLE), 1);
+	knell_nursery_get_stats(nursery, &stats);
+	ck_assert_uint_eq(stats.spawned, 4 * test_scaled(100));
+	knell_nursery_close(nursery);
+}
+END_TEST
+
+static struct knell_nursery *troubled;
+static struct heard in_trouble;
+
+static void spawn_in_trouble(const char *what, void *userdata)
+{
+	struct knell_spawn_options o = { 0 };
+
+	(void)what;
+	(void)userdata;
+	sleep_ms(100);
+	if (try_run(troubled, &o, LIST("true"), &in_trouble) == 0)
+		__atomic_add_fetch(&troubles, 1, __ATOMIC_SEQ_CST);
+}
+
+START_TEST(trouble_may_spawn)
+{
+	struct knell_nursery_options options = {
+		.size = sizeof(options),
+		.flags = _i ? KNELL_NURSERY_WAIT : 0,
+		.trouble = spawn_in_trouble,
+	};
+	struct knell_spawn_options o = { 0 };
+	double end = now() + test_seconds(10);
+	int cpus[2];
+
+	two_cpus(cpus);
+	move_to(cpus[0]);
+	ck_assert_int_eq(knell_nursery_open(&troubled, &options), 0);
+	ck_assert_int_eq(run(troubled, &o, LIST("true")), 0);
+	kill(find_helper(), SIGKILL);
+	while (!__atomic_load_n(&troubles, __ATOMIC_SEQ_CST)) {
+		ck_assert(now() < end);
+		ck_assert_int_eq(run(troubled, &o, LIST("true")), 0);
+	}
+	drain(troubled);
+	ck_assert_int_eq(in_trouble.times, 1);
+	knell_nursery_close(troubled);
+}
+END_TEST
+
 START_TEST(reapers_are_at_home)
 {
 	struct knell_nursery *nursery = open_nursery(_i);
@@ -1149,6 +1284,9 @@ void add_tests(Suite *suite)
 	tcase_add_loop_test(tcase, helper_is_killed, 0, MODES);
 	tcase_add_loop_test(tcase, helpers_are_killed_all_the_time, 0, MODES);
 	tcase_add_loop_test(tcase, identity_is_followed, 0, MODES);
+	tcase_add_loop_test(tcase, no_helper_keeps_rights, 0, MODES);
+	tcase_add_loop_test(tcase, dumpable_with_other_ids, 0, MODES);
+	tcase_add_loop_test(tcase, trouble_may_spawn, 0, MODES);
 	tcase_add_loop_test(tcase, reapers_are_at_home, 0, MODES);
 	tcase_add_loop_test(tcase, slow_callback_delays_its_own_cpu, 0, MODES);
 	tcase_add_loop_test(tcase, mask_is_followed, 0, MODES);
