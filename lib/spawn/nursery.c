@@ -2,8 +2,9 @@
 /*
  * nursery.c - what runs in a nursery helper, and in a child until it execs: see nest.h. Both live
  * in the application's memory without being threads of it, so nothing here takes a lock, allocates,
- * or calls what might; errno is that of the keeper, who sleeps. The helper is suspended while its
- * child is not yet another program (CLONE_VFORK), so they share one mailbox and never run at once.
+ * or calls what might, nor what a sanitizer has put something else in the place of; errno is that
+ * of the keeper, who sleeps. The helper is suspended while its child is not yet another program
+ * (CLONE_VFORK), so they share one mailbox and never run at once.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -268,7 +269,7 @@ static int wait_for(pid_t pid, int flags)
 	long r;
 
 	do {
-		memset(&info, 0, sizeof(info));
+		info.si_pid = 0;
 		r = syscall(SYS_waitid, P_PID, pid, &info, WEXITED | __WALL | flags, NULL);
 	} while (r < 0 && errno == EINTR);
 	if (r < 0)
@@ -292,6 +293,15 @@ static void pin(const struct nest *nest)
 	syscall(SYS_sched_setaffinity, 0, sizeof(cpus), cpus);
 }
 
+static bool is_same(const unsigned char *a, const unsigned char *b, size_t size)
+{
+	for (size_t i = 0; i < size; i++) {
+		if (a[i] != b[i])
+			return false;
+	}
+	return true;
+}
+
 /*
  * The affinity that the child is to have. A mask that was never set follows the cpuset when that
  * grows, and one that was set does not: all CPUs are as good as none, if the caller may use them.
@@ -303,10 +313,11 @@ static int go_anywhere(const struct birth *birth)
 
 	if (birth->options->flags & KNELL_SPAWN_CPUS)
 		return (int)syscall(SYS_sched_setaffinity, 0, birth->cpus_size, birth->cpus);
-	memset(all, 0xff, sizeof(all));
+	for (size_t i = 0; i < sizeof(all); i++)
+		all[i] = 0xff;
 	syscall(SYS_sched_setaffinity, 0, sizeof(all), all);
 	n = syscall(SYS_sched_getaffinity, 0, sizeof(now), now);
-	if (n == (long)birth->cpus_size && memcmp(now, birth->cpus, (size_t)n) == 0)
+	if (n == (long)birth->cpus_size && is_same(now, birth->cpus, (size_t)n))
 		return 0;
 	return (int)syscall(SYS_sched_setaffinity, 0, birth->cpus_size, birth->cpus);
 }
