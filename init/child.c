@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -21,7 +22,21 @@
 
 #define MANY_FDS 65536 /* what is closed one by one where close_range(2) is not there */
 
-static _Noreturn void become_command(const struct init *init)
+/* Sockets that were passed to us (LISTEN_FDS) are the command's. */
+static void pass_listen_pid(pid_t from)
+{
+	const char *value = getenv("LISTEN_PID");
+	struct init_line line = { .len = 0 };
+	uint32_t pid;
+
+	if (!value || !init_number(value, INT_MAX, &pid) || (pid_t)pid != from)
+		return;
+	line_number(&line, (uint64_t)getpid());
+	line.text[line.len] = '\0';
+	setenv("LISTEN_PID", line.text, 1);
+}
+
+static _Noreturn void become_command(const struct init *init, pid_t parent)
 {
 	const struct init_options *o = init->options;
 	int error;
@@ -36,6 +51,7 @@ static _Noreturn void become_command(const struct init *init)
 		if (init->terminal >= 0)
 			tcsetpgrp(init->terminal, getpid());
 	}
+	pass_listen_pid(parent);
 	signals_restore(init);
 	execvp(o->command[0], o->command);
 	error = errno;
@@ -95,11 +111,13 @@ static void tell_start(const struct init *init)
 
 int child_start(struct init *init)
 {
+	pid_t self = getpid();
+
 	if (init->options->own_session)
 		terminal_detach();
 	init->root = init->source ? init->source->fork(init->source->data) : fork();
 	if (init->root == 0)
-		become_command(init);
+		become_command(init, self);
 	if (init->root < 0) {
 		int error = init->source ? -init->root : errno;
 

@@ -92,10 +92,15 @@ static void end_orphans(struct init *init)
 	uint64_t grace = init->options->grace * UINT64_C(1000000000);
 	bool over = init_now() - init->ended >= grace;
 
-	if (tree_end_children(over ? SIGKILL : SIGTERM, over) == 0 || getpid() != 1)
+	if (tree_end_children(over ? SIGKILL : SIGTERM, over) == 0)
 		return;
 	/* Without /proc, PID 1 still knows a name for all of them. */
-	kill(-1, over ? SIGKILL : SIGTERM);
+	if (getpid() == 1) {
+		kill(-1, over ? SIGKILL : SIGTERM);
+	} else if (over) {
+		init_say("--orphans=kill: /proc does not tell who they are, so they are left");
+		init->orphans_unseen = true;
+	}
 }
 
 static bool is_done(struct init *init)
@@ -104,7 +109,8 @@ static bool is_done(struct init *init)
 		return init->stop_asked;
 	if (!init->dead)
 		return false;
-	return init->options->orphans == INIT_ORPHANS_LEAVE || init->childless;
+	return init->options->orphans == INIT_ORPHANS_LEAVE || init->childless ||
+	       init->orphans_unseen;
 }
 
 static int poll_timeout(const struct init *init)

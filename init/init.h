@@ -157,6 +157,7 @@ struct init {
 	bool reaped_by_kernel; /* it did, so nobody counted */
 	bool watch_stops;
 	bool childless;
+	bool orphans_unseen; /* those that are to be killed: we cannot find them */
 
 	struct children *children;
 	struct init_line log;

@@ -173,7 +173,7 @@ static void set_defaults(struct init_options *o)
 /*
  * What the dialect does with the signals that stop, where the user did not say: a session of its
  * own has no shell that could continue it, so the kernel would drop them; catatonit drops them
- * itself.
+ * itself, and tini those of the background.
  */
 static void settle_stops(struct init_options *o)
 {
@@ -186,7 +186,7 @@ static void settle_stops(struct init_options *o)
 			continue;
 		if (o->own_session)
 			o->rewrite[signo] = SIGSTOP;
-		if (o->dialect == INIT_CATATONIT)
+		if (o->dialect == INIT_CATATONIT || (o->dialect == INIT_TINI && signo != SIGTSTP))
 			o->rewrite[signo] = 0;
 	}
 }
@@ -251,6 +251,10 @@ static int parse_rewrite(struct init_options *o, const char *text)
 	int from = signals_number(name);
 	int to = !second ? -1 : strcmp(second, "0") == 0 ? 0 : signals_number(second);
 
+	if (from == SIGKILL || from == SIGSTOP || from == SIGCHLD) {
+		init_say("--rewrite: '", text, "': ", name, " is never passed on");
+		return -EINVAL;
+	}
 	if (from < 0 || to < 0)
 		return refuse("--rewrite", text, "FROM:TO, two signals such as TERM:QUIT or 15:0");
 	o->rewrite[from] = (unsigned char)to;
@@ -265,7 +269,8 @@ static int parse_map_exit(struct init_options *o, const char *text)
 	uint32_t from, to = 0;
 
 	if (!init_number(code, 255, &from) || (second && !init_number(second, 255, &to)))
-		return refuse("--map-exit", text, "CODE or CODE:TO, numbers from 0 to 255");
+		return refuse(o->dialect == INIT_TINI ? "-e" : "--map-exit", text,
+			      "CODE or CODE:TO, numbers from 0 to 255");
 	o->exit_map[from] = (unsigned char)to;
 	return 0;
 }
@@ -275,7 +280,8 @@ static int parse_parent_death(struct init_options *o, const char *text)
 	int signo = signals_number(text);
 
 	if (signo < 0)
-		return refuse("--parent-death", text, "a signal such as TERM, SIGKILL or 15");
+		return refuse(o->dialect == INIT_TINI ? "-p" : "--parent-death", text,
+			      "a signal such as TERM, SIGKILL or 15");
 	o->parent_death = signo;
 	return 0;
 }
@@ -291,15 +297,17 @@ static int print(const char *const texts[], size_t count)
 	return r < 0 ? r : 1;
 }
 
+/* First what the other one says, to the letter: there are programs that read it. */
 static int print_version(const struct init_options *o)
 {
 	static const char *const as[] = {
-		[INIT_KNELL] = "\n",
-		[INIT_TINI] = ", as tini version 0.19.0\n",
-		[INIT_DUMB_INIT] = ", as dumb-init v1.2.5\n",
-		[INIT_CATATONIT] = ", as catatonit version 0.1.7\n",
+		[INIT_KNELL] = "knell init ",
+		[INIT_TINI] = "tini version 0.19.0 (knell init ",
+		[INIT_DUMB_INIT] = "dumb-init v1.2.5 (knell init ",
+		[INIT_CATATONIT] = "tini version 0.1.7_catatonit (knell init ",
 	};
-	const char *const texts[] = { "knell init ", KNELL_VERSION, as[o->dialect] };
+	const char *const texts[] = { as[o->dialect], KNELL_VERSION,
+				      o->dialect == INIT_KNELL ? "\n" : ")\n" };
 
 	return print(texts, 3);
 }

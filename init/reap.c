@@ -211,10 +211,12 @@ static void take_stops(struct init *init)
 {
 	struct signalfd_siginfo signal;
 	siginfo_t info;
+	bool heard = false;
 
 	while (init->child_fd >= 0 && read(init->child_fd, &signal, sizeof(signal)) > 0)
-		;
-	init->rest_until = init_now() + REST_NS; /* it comes for each death, too */
+		heard = true;
+	/* It comes for each death, too. The end of a rest is no reason for another one. */
+	init->rest_until = heard ? init_now() + REST_NS : 0;
 	memset(&info, 0, sizeof(info));
 	while (!init->dead &&
 	       waitid(WAIT_BY_PIDFD, (id_t)init->pidfd, &info, WSTOPPED | WNOHANG) == 0 &&

@@ -176,6 +176,11 @@ static void pass_on(struct init *init, int came)
 	} else {
 		signals_send_root(init, signo);
 	}
+}
+
+/* One that stops is for us, too, whether it is passed on, dropped, or was sent to both of us. */
+static void follow_stop(const struct init *init, int came)
+{
 	if (init->options->follow_stop && (came == SIGTSTP || came == SIGTTIN || came == SIGTTOU) &&
 	    getpid() != 1)
 		raise(SIGSTOP);
@@ -203,9 +208,12 @@ void signals_read(struct init *init)
 	while (read(init->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 		int signo = (int)info.ssi_signo;
 
-		if (init->options->pause)
+		if (init->options->pause) {
 			init->stop_asked |= signo == SIGINT || signo == SIGTERM;
-		else if (signo < INIT_SIGNALS && is_for_command(init, &info))
+			continue;
+		}
+		if (signo < INIT_SIGNALS && is_for_command(init, &info))
 			pass_on(init, signo);
+		follow_stop(init, signo);
 	}
 }

@@ -90,23 +90,22 @@ static void stop_by(int signo)
 /*
  * The command stopped. A stop that the terminal makes is for a whole foreground group: before there
  * was a group of the command's own, that was ours. In a group that no shell continues the kernel
- * drops it, and then no CONT comes: the command remains stopped, and we go on.
+ * drops it, and then no CONT comes: the command remains stopped, and we go on. A SIGSTOP is no stop
+ * of the terminal's: who sends it to the command continues the command, and not us.
  */
 void terminal_stop_too(struct init *init, int signo)
 {
 	static const struct timespec now;
 	sigset_t cont;
 
+	if (signo != SIGTSTP && signo != SIGTTIN && signo != SIGTTOU)
+		return;
 	sigemptyset(&cont);
 	sigaddset(&cont, SIGCONT);
 	while (sigtimedwait(&cont, NULL, &now) > 0)
 		; /* an old one; it was passed on by who sent it to the command */
-	if (signo == SIGSTOP) {
-		raise(SIGSTOP);
-	} else {
-		kill(0, signo);
-		stop_by(signo);
-	}
+	kill(0, signo);
+	stop_by(signo);
 	if (sigtimedwait(&cont, NULL, &now) < 0)
 		return;
 	terminal_give(init);

@@ -4,7 +4,7 @@
  *
  * Only a child of ours keeps its number until we reap it. A deeper one is held by a pidfd, and then
  * looked at: if it still has the parent on whose list it stood, and the pidfd takes the signal, it
- * is the one that was meant. It owns the set of those who were told.
+ * is the one that was meant. It owns the set of those who were told, and what they were told.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -31,6 +31,7 @@
  * back: whole pages of zeros.
  */
 static unsigned char told[PID_LIMIT / 8] __attribute__((aligned(65536)));
+static int told_signal;
 
 static bool was_told(pid_t pid)
 {
@@ -47,8 +48,10 @@ void tree_forget(pid_t pid)
 	told[pid / 8] &= (unsigned char)~(1u << (pid % 8));
 }
 
-static void forget_all(void)
+/* From now on the set is of those who were told this one. */
+static void forget_all(int signo)
 {
+	told_signal = signo;
 	if (madvise(told, sizeof(told), MADV_DONTNEED) < 0)
 		memset(told, 0, sizeof(told));
 }
@@ -138,6 +141,20 @@ static int children_of(pid_t pid, struct pids *pids)
 	return r;
 }
 
+/* A /proc of another pid namespace has other numbers: nobody on its lists is one of ours. */
+static bool is_our_proc(void)
+{
+	char text[16] = "";
+
+	return readlink("/proc/self", text, sizeof(text) - 1) > 0 &&
+	       strtol(text, NULL, 10) == getpid();
+}
+
+static int our_children(struct pids *pids)
+{
+	return is_our_proc() ? children_of(getpid(), pids) : -ENOENT;
+}
+
 static pid_t parent_of(pid_t pid)
 {
 	char text[512], *field;
@@ -148,29 +165,32 @@ static pid_t parent_of(pid_t pid)
 	return field && strlen(field) > 4 ? (pid_t)strtol(field + 4, NULL, 10) : -1;
 }
 
-static void tell(pid_t pid, pid_t parent, int signo)
+/* Was it the one that was meant? Not if its parent died meanwhile: then it is on another list. */
+static bool tell(pid_t pid, pid_t parent, int signo)
 {
 	int pidfd = knell_pidfd_open(pid);
+	bool meant = (pidfd >= 0 || pidfd == -ENOSYS) && parent_of(pid) == parent;
 
-	if (pidfd >= 0) {
-		if (parent_of(pid) == parent)
-			syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0);
-		close(pidfd);
-	} else if (pidfd == -ENOSYS && parent_of(pid) == parent) {
+	if (meant && pidfd >= 0)
+		syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0);
+	else if (meant)
 		kill(pid, signo);
-	}
+	if (pidfd >= 0)
+		close(pidfd);
+	return meant;
 }
 
 /*
  * One pass from the root of the tree, which is us, to its leaves: parents first, so that a shell
- * that ends on the signal sees no failed command before. How many were new; or -errno.
+ * that ends on the signal sees no failed command before. How many were new, those too whom it
+ * missed: only another pass finds them; or -errno.
  */
 static int tell_all(int signo)
 {
 	struct pids queue = { 0 };
 	pid_t parent = getpid();
 	int fresh = 0;
-	int r = children_of(parent, &queue);
+	int r = our_children(&queue);
 
 	for (size_t family = 0, i = 0; r == 0;) {
 		/* Those from `family` on, up to what is known by now, are children of `parent`. */
@@ -179,8 +199,8 @@ static int tell_all(int signo)
 
 			if (was_told(pid))
 				continue;
-			set_told(pid);
-			tell(pid, parent, signo);
+			if (tell(pid, parent, signo))
+				set_told(pid);
 			fresh++;
 		}
 		if (i == queue.count)
@@ -196,7 +216,7 @@ int tree_signal_all(int signo)
 {
 	int passes = 0, r;
 
-	forget_all();
+	forget_all(signo);
 	/* Some are born meanwhile, to parents that had not heard of it yet. */
 	do {
 		r = tell_all(signo);
@@ -207,8 +227,10 @@ int tree_signal_all(int signo)
 int tree_end_children(int signo, bool again)
 {
 	struct pids list = { 0 };
-	int r = children_of(getpid(), &list);
+	int r = our_children(&list);
 
+	if (told_signal != signo)
+		forget_all(signo); /* what was passed on before did not end them */
 	for (size_t i = 0; i < list.count; i++) {
 		pid_t pid = list.all[i];
 

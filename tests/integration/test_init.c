@@ -157,6 +157,9 @@ START_TEST(failures)
 	RUN(125, .options = LIST("--forward=all"), .command = LIST("/bin/true"));
 	RUN(125, .options = LIST("--rewrite=TERM"), .command = LIST("/bin/true"));
 	RUN(125, .options = LIST("--rewrite=TREM:INT"), .command = LIST("/bin/true"));
+	RUN(125, .options = LIST("--rewrite=KILL:INT"), .command = LIST("/bin/true"));
+	RUN(125, .options = LIST("--rewrite=STOP:0"), .command = LIST("/bin/true"));
+	RUN(125, .options = LIST("--rewrite=17:0"), .command = LIST("/bin/true"));
 	RUN(125, .options = LIST("-e", "256"), .command = LIST("/bin/true"));
 	RUN(125, .options = LIST("-p", "NONE"), .command = LIST("/bin/true"));
 	RUN(125, .options = LIST("--status-file=/no/such/folder/x"), .command = LIST("/bin/true"));
@@ -268,6 +271,29 @@ START_TEST(forward_to_tree)
 {
 	expect_family(&(struct init){ .options = LIST("--forward=tree") }, true, true);
 	expect_family(&(struct init){ .options = LIST("--forward=tree", "-w") }, true, true);
+}
+END_TEST
+
+/* The shell ends on the signal while its list of children is read: they are on ours then. */
+START_TEST(tree_that_loses_its_root)
+{
+	for (unsigned int i = 0; i < 5; i++) {
+		struct init init = {
+			.options = LIST("--forward=tree", "--orphans=wait"),
+			.command = SHELL("i=0; while [ $((i += 1)) -le 60 ]; do sleep 50 & done;"
+					 " echo ready $$ >truth; wait"),
+		};
+		double start;
+
+		unlink("truth");
+		init_start(&init);
+		await_number("truth", "ready");
+		start = now();
+		kill(init.pid, SIGTERM);
+		init_wait(&init);
+		expect(&init, 128 + SIGTERM);
+		ck_assert_msg(now() - start < test_seconds(15), "some had not heard of it");
+	}
 }
 END_TEST
 
@@ -486,7 +512,50 @@ START_TEST(stubborn_orphans_are_killed)
 }
 END_TEST
 
+/* Who was told another signal before the end of the command is told TERM after it. */
+START_TEST(orphans_that_heard_another_signal)
+{
+	struct init init = {
+		.options = LIST("--forward=tree", "--orphans=kill", "--grace=30"),
+		.command = SHELL("trap '' HUP; sleep 50 & echo ready $$ >truth;"
+				 " while [ ! -e end ]; do sleep 0.02; done; exit 5"),
+	};
+	double start;
+
+	init_start(&init);
+	await_number("truth", "ready");
+	kill(init.pid, SIGHUP);
+	sleep_ms(100);
+	write_file("end", "");
+	start = now();
+	init_wait(&init);
+	expect(&init, 5);
+	ck_assert_msg(now() - start < test_seconds(15), "it waited for the grace in vain");
+}
+END_TEST
+
 /* ---- descriptors ---- */
+
+static void pass_sockets(void)
+{
+	char pid[16];
+
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	setenv("LISTEN_PID", pid, 1);
+}
+
+static void pass_sockets_to_another(void)
+{
+	setenv("LISTEN_PID", "1", 1);
+}
+
+START_TEST(listen_pid)
+{
+	RUN(0, .command = SHELL("[ $LISTEN_PID = $$ ]"), .how.prepare = pass_sockets);
+	RUN(0, .command = SHELL("[ $LISTEN_PID = 1 ]"), .how.prepare = pass_sockets_to_another);
+	RUN(0, .command = SHELL("[ -z \"$LISTEN_PID\" ]"));
+}
+END_TEST
 
 static int notify[2];
 
@@ -520,6 +589,15 @@ END_TEST
 
 /* ---- dialects ---- */
 
+static void expect_text(const char *as, const char *option, int code, const char *text)
+{
+	struct init init = { .as = as, .options = LIST(option) };
+
+	run_expecting(&init, code);
+	ck_assert_msg(strstr(code ? init.err : init.out, text), "no '%s': %s%s", text, init.out,
+		      init.err);
+}
+
 START_TEST(as_tini)
 {
 	struct init told = { .as = "tini", .options = LIST("-s", "-w") };
@@ -528,7 +606,11 @@ START_TEST(as_tini)
 	RUN(0, .as = "tini", .options = LIST("-s", "-e", "5"), .command = SHELL("exit 5"));
 	RUN(0, .as = "docker-init", .options = LIST("-vvs", "-e5"), .command = SHELL("exit 5"));
 	RUN(3, .as = "tini-static", .options = LIST("-sp", "SIGTERM"), .command = SHELL("exit 3"));
-	RUN(0, .as = "tini", .options = LIST("--version"));
+	expect_text("tini", "--version", 0, "tini version 0.19.0 (knell init ");
+	expect_text("tini", "-e256", 125, "-e: ");
+	expect_text("tini", "-pNONE", 125, "-p: ");
+	expect_rewritten("tini", LIST("-s"), SIGTTIN, 0);
+	expect_rewritten("tini", LIST("-s"), SIGTTOU, 0);
 	RUN(0, .as = "tini", .options = LIST("-l"));
 	RUN(0, .as = "tini", .options = LIST("-h"));
 	RUN(125, .as = "tini", .options = LIST("--forward=tree"), .command = SHELL("exit 0"));
@@ -574,7 +656,7 @@ START_TEST(as_dumb_init)
 {
 	struct init init = { .as = "dumb-init", .command = SHELL("exit 4") };
 
-	RUN(0, .as = "dumb-init", .options = LIST("--version"));
+	expect_text("dumb-init", "--version", 0, "dumb-init v1.2.5 (knell init ");
 	RUN(0, .as = "dumb-init", .options = LIST("-h"));
 	RUN(125, .as = "dumb-init", .options = LIST("-s"), .command = SHELL("exit 0"));
 	ck_assert(leads_session(NULL));
@@ -629,7 +711,7 @@ START_TEST(as_catatonit)
 
 	RUN(4, .as = "catatonit", .command = SHELL("exit 4"));
 	RUN(4, .as = "podman-init", .options = LIST("-g"), .command = SHELL("exit 4"));
-	RUN(0, .as = "catatonit", .options = LIST("-V"));
+	expect_text("catatonit", "-V", 0, "tini version 0.1.7_catatonit (knell init ");
 	RUN(0, .as = "catatonit", .options = LIST("-L"));
 	init_start(&pause);
 	await_state(pause.pid, "S");
@@ -643,22 +725,38 @@ END_TEST
 
 /* ---- PID 1 ---- */
 
-/*
- * Goes on in a child that is PID 1 of a pid namespace with a /proc of its own, and dies with its
- * parent, which stays behind and ends as it does.
- */
-static void become_first(void)
+/* Goes on in a child, which dies with its parent; that stays behind and ends as it does. */
+static void go_on_in_child(void)
 {
 	int status = 0;
-	pid_t pid;
+	pid_t pid = fork();
 
-	if (unshare(CLONE_NEWPID | CLONE_NEWNS) < 0 || (pid = fork()) < 0)
+	if (pid < 0)
 		_exit(199);
 	if (pid) {
 		waitpid(pid, &status, 0);
 		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 198);
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
+/* As PID 1 of a pid namespace with a /proc that is not its own. */
+static void become_blind_first(void)
+{
+	if (unshare(CLONE_NEWPID | CLONE_NEWNS) < 0)
+		_exit(199);
+	go_on_in_child();
+}
+
+static void become_blind_second(void)
+{
+	become_blind_first();
+	go_on_in_child();
+}
+
+static void become_first(void)
+{
+	become_blind_first();
 	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("proc", "/proc", "proc", 0, NULL) < 0)
 		_exit(199);
@@ -683,6 +781,31 @@ START_TEST(as_pid_1)
 	expect_as_first(LIST("--orphans=kill"), "(sleep 20 &) ; exit 3", 3);
 	expect_as_first(LIST("--orphans=wait"), "(sleep 0.2 &) ; exit 3", 3);
 	expect_as_first(NULL, "(sleep 0.1; kill -CONT $$) & kill -STOP $$; exit 3", 3);
+}
+END_TEST
+
+/* The numbers of a /proc of another pid namespace are those of others. */
+START_TEST(proc_of_another_namespace)
+{
+	struct init init = {
+		.options = LIST("--orphans=kill", "--grace=1"),
+		.command = SHELL("sleep 50 & exit 3"),
+		.how.prepare = become_blind_first,
+	};
+	struct spawn how = { .prepare = become_blind_first };
+	double start;
+
+	if (await_exit(spawn(&how, SHELL("exit 0"))))
+		test_skip("no pid namespace of one's own here: that needs root");
+	start = now();
+	run_expecting(&init, 3);
+	ck_assert_msg(now() - start < test_seconds(15), "it did not find the orphan");
+	/* Not even kill(-1) is there for this one: it says so, and ends. */
+	init.how.prepare = become_blind_second;
+	start = now();
+	run_expecting(&init, 3);
+	ck_assert_msg(now() - start < test_seconds(15), "it waited for the orphan");
+	ck_assert_uint_eq(count_of(init.err, "/proc does not tell"), 1);
 }
 END_TEST
 
@@ -802,9 +925,10 @@ START_TEST(interrupt_key)
 }
 END_TEST
 
-static void stop_and_continue(const char *const options[])
+static void stop_and_continue(const char *as, const char *const options[], int signo)
 {
 	struct init init = {
+		.as = as,
 		.options = options,
 		.command = SHELL("echo ready $$ >truth; exec sleep 30"),
 	};
@@ -814,7 +938,7 @@ static void stop_and_continue(const char *const options[])
 	victim = await_number("truth", "ready");
 	for (int i = 0; i < 2; i++) {
 		type(terminal, "\032");
-		ck_assert_int_eq(await_number("job", "stopped"), SIGTSTP);
+		ck_assert_int_eq(await_number("job", "stopped"), signo);
 		ck_assert(await_state(victim, "T"));
 		ck_assert(await_state(init.pid, "T"));
 		unlink("job");
@@ -831,13 +955,58 @@ static void stop_and_continue(const char *const options[])
 
 START_TEST(stop_key)
 {
-	stop_and_continue(NULL);
+	stop_and_continue(NULL, NULL, SIGTSTP);
 }
 END_TEST
 
 START_TEST(stop_key_while_reaping)
 {
-	stop_and_continue(LIST("-w"));
+	stop_and_continue(NULL, LIST("-w"), SIGTSTP);
+}
+END_TEST
+
+/* The kernel sends it to both: it is not passed on, but the init stops. */
+START_TEST(stop_key_of_dumb_init)
+{
+	stop_and_continue("dumb-init", LIST("-c"), SIGSTOP);
+}
+END_TEST
+
+static int wakeups(pid_t pid)
+{
+	static const char field[] = "\nvoluntary_ctxt_switches:";
+	char path[64], *text, *found;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	text = read_file(path);
+	found = text ? strstr(text, field) : NULL;
+	ck_assert(found != NULL);
+	return (int)strtol(found + strlen(field), NULL, 10);
+}
+
+/* The deaths of orphans do not wake it for ever, nor does it follow a STOP: who would continue it?
+ */
+START_TEST(only_the_terminal_stops_us)
+{
+	struct init init = {
+		.command = SHELL("(sleep 0.02 &); sleep 0.1; echo ready $$ >truth; exec sleep 30"),
+	};
+	pid_t shell, victim;
+	int before;
+
+	start_job(&init, &shell);
+	victim = await_number("truth", "ready");
+	before = wakeups(init.pid);
+	sleep_ms(500);
+	ck_assert_int_lt(wakeups(init.pid) - before, 20);
+	kill(victim, SIGSTOP);
+	ck_assert(await_state(victim, "T"));
+	sleep_ms(100);
+	ck_assert(process_state(init.pid) == 'S');
+	kill(victim, SIGCONT);
+	ck_assert(await_state(victim, "S"));
+	kill(init.pid, SIGTERM);
+	expect_job(shell, 128 + SIGTERM);
 }
 END_TEST
 
@@ -866,6 +1035,7 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, forward_to_child);
 	tcase_add_test(tcase, forward_to_group);
 	tcase_add_test(tcase, forward_to_tree);
+	tcase_add_test(tcase, tree_that_loses_its_root);
 	tcase_add_test(tcase, rewritten_signals);
 	tcase_add_test(tcase, parent_death);
 	tcase_add_test(tcase, children_ignored_on_entry);
@@ -875,7 +1045,9 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, orphans_are_waited_for);
 	tcase_add_test(tcase, orphans_are_left);
 	tcase_add_test(tcase, stubborn_orphans_are_killed);
+	tcase_add_test(tcase, orphans_that_heard_another_signal);
 	tcase_add_test(tcase, inherited_descriptors_are_the_commands);
+	tcase_add_test(tcase, listen_pid);
 	tcase_add_test(tcase, as_tini);
 	tcase_add_test(tcase, tini_group);
 	tcase_add_test(tcase, as_dumb_init);
@@ -883,9 +1055,12 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, dumb_init_stops);
 	tcase_add_test(tcase, as_catatonit);
 	tcase_add_test(tcase, as_pid_1);
+	tcase_add_test(tcase, proc_of_another_namespace);
 	tcase_add_test(tcase, command_reads_the_terminal);
 	tcase_add_test(tcase, interrupt_key);
 	tcase_add_test(tcase, stop_key);
 	tcase_add_test(tcase, stop_key_while_reaping);
+	tcase_add_test(tcase, stop_key_of_dumb_init);
+	tcase_add_test(tcase, only_the_terminal_stops_us);
 	tcase_add_test(tcase, static_size);
 }
