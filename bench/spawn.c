@@ -238,11 +238,17 @@ struct setting {
 
 static void run(const struct way *way, unsigned int count, unsigned int flight, char *const argv[])
 {
-	for (unsigned int i = 0; i < count + flight; i++) {
-		if (i >= flight)
-			way->finish(i % flight);
-		if (i < count)
-			way->begin(i % flight, argv);
+	unsigned int begun = 0, place = 0;
+
+	for (unsigned int finished = 0; finished < count;
+	     place = place + 1 < flight ? place + 1 : 0) {
+		if (begun >= flight) {
+			way->finish(place);
+			finished++;
+		}
+		if (begun < count)
+			way->begin(place, argv);
+		begun++;
 	}
 }
 

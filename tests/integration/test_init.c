@@ -979,9 +979,9 @@ static int wakeups(pid_t pid)
 
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
 	text = read_file(path);
-	found = text ? strstr(text, field) : NULL;
-	ck_assert(found != NULL);
-	return (int)strtol(found + strlen(field), NULL, 10);
+	ck_assert(text != NULL);
+	found = strstr(text, field);
+	return found ? (int)strtol(found + strlen(field), NULL, 10) : -1;
 }
 
 /* The deaths of orphans do not wake it for ever, nor does it follow a STOP: who would continue it?

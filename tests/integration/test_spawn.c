@@ -997,7 +997,7 @@ START_TEST(dumpable_with_other_ids)
 	drain(nursery);
 	ck_assert_int_eq(prctl(PR_GET_DUMPABLE), 1);
 	knell_nursery_get_stats(nursery, &stats);
-	ck_assert_uint_eq(stats.spawned, 4 * test_scaled(100));
+	ck_assert_uint_eq(stats.spawned, UINT64_C(4) * test_scaled(100));
 	knell_nursery_close(nursery);
 }
 END_TEST
