@@ -230,11 +230,21 @@ static int run_all(void)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 2;
 }
 
+/* What a shell ignores in what it starts in the background, or for nohup(1), tests send to theirs.
+ */
+static void hear_signals(void)
+{
+	signal(SIGHUP, SIG_DFL);
+	signal(SIGINT, SIG_DFL);
+	signal(SIGQUIT, SIG_DFL);
+}
+
 int main(int argc, char *argv[])
 {
 	char reason[300];
 	int status;
 
+	hear_signals();
 	source = argc > 1 ? argv[1] : getenv("KNELL_TEST_SOURCE");
 	if (!source || !*source) {
 		fprintf(stderr, "usage: %s SOURCE (or KNELL_TEST_SOURCE=SOURCE)\n", argv[0]);
