@@ -10,14 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "init.h"
-
-#ifndef SYS_pidfd_send_signal
-#define SYS_pidfd_send_signal 424
-#endif
+#include "pidfd.h"
 
 /* Of pidfd_send_signal(2), from Linux 6.9 on. */
 #define TO_GROUP_OF_LEADER (1u << 2)
@@ -123,7 +119,7 @@ void signals_restore(const struct init *init)
 void signals_send_root(const struct init *init, int signo)
 {
 	if (init->pidfd >= 0)
-		syscall(SYS_pidfd_send_signal, init->pidfd, signo, NULL, 0);
+		knell_pidfd_send(init->pidfd, signo, 0);
 	else if (!init->dead)
 		kill(init->root, signo);
 }
@@ -134,8 +130,7 @@ void signals_send_root(const struct init *init, int signo)
  */
 void signals_send_group(const struct init *init, int signo)
 {
-	if (init->pidfd >= 0 &&
-	    syscall(SYS_pidfd_send_signal, init->pidfd, signo, NULL, TO_GROUP_OF_LEADER) == 0)
+	if (init->pidfd >= 0 && knell_pidfd_send(init->pidfd, signo, TO_GROUP_OF_LEADER) == 0)
 		return;
 	if (init->kernel_reaps || kill(-init->root, signo) < 0)
 		signals_send_root(init, signo);

@@ -13,15 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "init.h"
 #include "pidfd.h"
-
-#ifndef SYS_pidfd_send_signal
-#define SYS_pidfd_send_signal 424
-#endif
 
 #define PID_LIMIT  4194304 /* the kernel's own */
 #define MAX_PASSES 16      /* over a tree that grows while it is told */
@@ -172,7 +167,7 @@ static bool tell(pid_t pid, pid_t parent, int signo)
 	bool meant = (pidfd >= 0 || pidfd == -ENOSYS) && parent_of(pid) == parent;
 
 	if (meant && pidfd >= 0)
-		syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0);
+		knell_pidfd_send(pidfd, signo, 0);
 	else if (meant)
 		kill(pid, signo);
 	if (pidfd >= 0)

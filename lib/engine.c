@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "engine.h"
+#include "options.h"
 #include "reap/reap.h"
 #include "watch.h"
 
@@ -29,20 +30,6 @@ const struct knell_source_ops *const knell_sources[] = {
 	&knell_source_pidfd, &knell_source_none,   NULL,
 };
 
-/* A caller built against a newer header may set fields that this library does not know. */
-static int check_tail(const struct knell_options *options)
-{
-	const unsigned char *byte = (const unsigned char *)options;
-
-	for (size_t i = sizeof(*options); i < options->size; i++) {
-		if (byte[i] != 0)
-			return knell_fail(-E2BIG,
-					  "knell_options has fields that this libknell does "
-					  "not know; install a newer one");
-	}
-	return 0;
-}
-
 static int check_range(const char *name, uint32_t value, uint32_t max)
 {
 	if (value > max)
@@ -57,12 +44,10 @@ static int complete_options(struct knell_options *ret, const struct knell_option
 	int r;
 
 	if (given) {
-		if (given->size < offsetof(struct knell_options, source))
-			return knell_fail(-EINVAL, "knell_options.size is not set");
-		r = check_tail(given);
+		r = knell_take_options(&o, sizeof(o), given, offsetof(struct knell_options, source),
+				       "knell_options");
 		if (r < 0)
 			return r;
-		memcpy(&o, given, given->size < sizeof(o) ? given->size : sizeof(o));
 	}
 	if (o.flags & ~ALL_FLAGS)
 		return knell_fail(-EINVAL, "knell_options.flags has unknown bits %#x",

@@ -175,9 +175,14 @@ bool knell_pidfd_same(int a, int b)
 	       x.st_ino == y.st_ino;
 }
 
+int knell_pidfd_send(int pidfd, int signo, unsigned int flags)
+{
+	return syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, flags) < 0 ? -errno : 0;
+}
+
 bool knell_pidfd_reaped(int pidfd)
 {
-	return syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0 && errno == ESRCH;
+	return knell_pidfd_send(pidfd, 0, 0) == -ESRCH;
 }
 
 int knell_pidfd_late_status(int pidfd, int *ret_status)

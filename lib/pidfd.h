@@ -29,6 +29,12 @@ bool knell_pidfd_dead(int pidfd);
 /* Two pidfds of one process. Kernels before 6.9 cannot tell, and say yes. */
 bool knell_pidfd_same(int a, int b);
 
+/*
+ * pidfd_send_signal(2); flags as there. 0, or -ESRCH: it was reaped; -ENOSYS: before 5.1; -EINVAL:
+ * a flag that this kernel does not know.
+ */
+int knell_pidfd_send(int pidfd, int signo, unsigned int flags);
+
 /* The process was released: its pid may belong to another one by now. */
 bool knell_pidfd_reaped(int pidfd);
 

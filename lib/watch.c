@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "pidfd.h"
+#include "options.h"
 #include "watch.h"
 
 #define FIRST_TABLE 64u
@@ -372,16 +373,12 @@ static int complete_options(struct knell_watch_options *ret,
 			    const struct knell_watch_options *given, uint32_t flags)
 {
 	struct knell_watch_options o = { 0 };
+	int r = knell_take_options(&o, sizeof(o), given,
+				   offsetof(struct knell_watch_options, fn) + sizeof(o.fn),
+				   "knell_watch_options");
 
-	if (!given || given->size < offsetof(struct knell_watch_options, fn) + sizeof(o.fn))
-		return knell_fail(-EINVAL, "knell_watch_options.size is not set");
-	for (size_t i = sizeof(o); i < given->size; i++) {
-		if (((const unsigned char *)given)[i] != 0)
-			return knell_fail(-E2BIG,
-					  "knell_watch_options has fields that this libknell does "
-					  "not know; install a newer one");
-	}
-	memcpy(&o, given, given->size < sizeof(o) ? given->size : sizeof(o));
+	if (r < 0)
+		return r;
 	if (!o.fn)
 		return knell_fail(-EINVAL, "a watch needs a function for its verdict");
 	if (o.flags & ~ALL_FLAGS)

@@ -10,30 +10,22 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "home.h"
 #include "pidfd.h"
+#include "source/source.h"
+#include "thread.h"
 
 #define BATCH       64           /* events taken by one system call */
 #define LATE_MS     50           /* how often those are asked for that a stranger traces */
 #define REAPER_SIZE (256u << 10) /* stack: callbacks are the application's */
-
-static uint64_t now_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* NOLINTNEXTLINE(readability-non-const-parameter): written by the builtin */
 static void count(uint64_t *counter)
@@ -103,13 +95,6 @@ static struct nest *take_old_nest(struct home *home, const struct nest_identity 
 		}
 	}
 	return NULL;
-}
-
-void home_drop_rights(struct home *home, const struct nest_identity *now)
-{
-	if (home->nest && !nest_same_rights(now, &home->nest->identity))
-		retire(home);
-	end_old_nests(home, false);
 }
 
 static int ready_nest(struct home *home, bool *ret_replaced)
@@ -189,7 +174,6 @@ int home_adopt(struct home *home, struct child *child)
 	};
 	int r = 0;
 
-	child->home = home;
 	child->nest = home->nest;
 	__atomic_add_fetch(&child->nest->children, 1, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&home->children, 1, __ATOMIC_RELAXED);
@@ -212,12 +196,11 @@ int home_adopt(struct home *home, struct child *child)
 
 static void tell(struct home *home, const struct child *child, const struct knell_death *death)
 {
-	uint64_t before, took;
-
 	if (child->fn) {
-		before = now_ns(CLOCK_MONOTONIC);
+		uint64_t took;
+
 		child->fn(death, child->userdata);
-		took = now_ns(CLOCK_MONOTONIC) - before;
+		took = knell_now() - death->time;
 		if (took > home->slowest_ns)
 			__atomic_store_n(&home->slowest_ns, took, __ATOMIC_RELAXED);
 	}
@@ -242,7 +225,7 @@ static void bury(struct home *home, struct child *child, struct knell_death *dea
 	__atomic_sub_fetch(&child->nest->children, 1, __ATOMIC_RELEASE);
 	death->pid = child->pid;
 	death->cpu = home->cpu;
-	death->time = now_ns(CLOCK_BOOTTIME);
+	death->time = knell_now();
 	tell(home, child, death);
 	free(child);
 	one_less(home);
@@ -359,11 +342,14 @@ static void look_where_we_are(struct home *home)
 			 __ATOMIC_RELEASE);
 }
 
-void home_look(struct home *home)
+void home_look(struct home *home, const struct nest_identity *now)
 {
 	cpu_set_t set;
 	pid_t tid = __atomic_load_n(&home->tid, __ATOMIC_ACQUIRE);
 
+	if (home->nest && !nest_same_rights(now, &home->nest->identity))
+		retire(home);
+	end_old_nests(home, false);
 	if (tid && sched_getaffinity(tid, sizeof(set), &set) == 0 && !is_alone_on(&set, home->cpu))
 		wake(home);
 }
@@ -401,6 +387,18 @@ static bool may_leave(struct home *home)
 	return leave;
 }
 
+/*
+ * A helper that was retired goes with its last child, which may have been among these. If a spawner
+ * has the lock he or the next one does it.
+ */
+static void end_retired(struct home *home)
+{
+	if (pthread_mutex_trylock(&home->lock) != 0)
+		return;
+	end_old_nests(home, false);
+	pthread_mutex_unlock(&home->lock);
+}
+
 static void *reaper_main(void *arg)
 {
 	struct home *home = arg;
@@ -422,32 +420,12 @@ static void *reaper_main(void *arg)
 		}
 		if (home->late_count)
 			ask_again(home);
+		end_retired(home);
 		if (sched_getcpu() != (int)home->cpu || home->displaced)
 			look_where_we_are(home);
 	} while (!may_leave(home));
 	__atomic_store_n(&home->tid, 0, __ATOMIC_RELEASE);
 	return NULL;
-}
-
-static int start_thread(struct home *home)
-{
-	pthread_attr_t attr;
-	sigset_t all, before;
-	int r = pthread_attr_init(&attr);
-
-	if (r)
-		return -r;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = EINVAL;
-	/* Too small where there is much thread-local storage: then as large as others are. */
-	if (pthread_attr_setstacksize(&attr, REAPER_SIZE) == 0)
-		r = pthread_create(&home->thread, &attr, reaper_main, home);
-	if (r == EINVAL)
-		r = pthread_create(&home->thread, NULL, reaper_main, home);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
-	return -r;
 }
 
 /* ---- starting and ending ---- */
@@ -473,7 +451,7 @@ static int start(struct home *home)
 	    epoll_ctl(home->epoll_fd, EPOLL_CTL_ADD, home->wake_fd, &event) < 0)
 		r = -errno;
 	else
-		r = start_thread(home);
+		r = thread_start(&home->thread, REAPER_SIZE, reaper_main, home);
 	if (r < 0)
 		close_fds(home);
 	home->running = r == 0;

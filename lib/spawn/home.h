@@ -24,13 +24,12 @@ struct knell_nursery {
 	unsigned int cpus;    /* configured: the length of homes[] */
 	struct home **homes;  /* made when first used, and kept; read without a lock */
 	pthread_mutex_t lock; /* of making them */
-	uint64_t next_look;   /* when to look again whether all reapers are where they belong */
+	uint64_t next_look;   /* when to look after idle homes again */
 };
 
 struct child {
 	struct child *next, *prev; /* of its home, under list_lock */
-	struct home *home;
-	struct nest *nest; /* that is its parent */
+	struct nest *nest;         /* that is its parent */
 	pid_t pid;
 	int pidfd;
 	bool moved;   /* as in struct birth */
@@ -83,14 +82,14 @@ struct home *home_of(struct knell_nursery *nursery, unsigned int cpu);
  */
 int home_ready(struct home *home, bool *ret_replaced);
 
-/* No idle helper has other rights than these. Under `lock`. */
-void home_drop_rights(struct home *home, const struct nest_identity *now);
-
 /* From now on its death is told. Under `lock`. On failure the child is nobody's. */
 int home_adopt(struct home *home, struct child *child);
 
-/* Asks the reaper to look where it runs, if the kernel has moved it. */
-void home_look(struct home *home);
+/*
+ * No idle helper keeps other rights than these; and the reaper looks where it runs, if the kernel
+ * has moved it. Under `lock`.
+ */
+void home_look(struct home *home, const struct nest_identity *now);
 
 /*
  * Returns when all its threads and helpers are gone. No spawn may start them again:

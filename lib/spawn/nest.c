@@ -20,12 +20,8 @@
 
 #include "nest.h"
 #include "pidfd.h"
+#include "thread.h"
 
-#ifndef SYS_pidfd_send_signal
-#define SYS_pidfd_send_signal 424
-#endif
-
-#define STACK_SIZE  (64u << 10) /* deep enough for a system call or two */
 #define KEEPER_SIZE (64u << 10)
 
 static void futex_wait(uint32_t *word, uint32_t value)
@@ -49,13 +45,13 @@ bool nest_is_gone(const struct nest *nest)
 }
 
 /* Sleeps until the helper is dead: until then it uses our thread-local storage. */
-static void outlive(struct nest *nest)
+static void outlive(pid_t helper)
 {
 	siginfo_t info;
 	int r;
 
 	do {
-		r = waitid(P_PID, (id_t)nest->helper, &info, WEXITED | __WCLONE);
+		r = waitid(P_PID, (id_t)helper, &info, WEXITED | __WCLONE);
 	} while (r < 0 && errno == EINTR);
 }
 
@@ -64,9 +60,8 @@ static void *keeper_main(void *arg)
 	struct nest *nest = arg;
 	pid_t pid = nursery_start(nest);
 
-	nest->helper = pid;
 	if (pid > 0)
-		outlive(nest);
+		outlive(pid);
 	else
 		nest->error = pid;
 	/* Release: why there is none, for nest_open(); else no more than that it is dead. */
@@ -79,31 +74,9 @@ static void *keeper_main(void *arg)
 	return NULL;
 }
 
-/* With every signal blocked, from its first instruction, in it and in the helper. */
-static int start_keeper(struct nest *nest)
-{
-	pthread_attr_t attr;
-	sigset_t all, before;
-	int r = pthread_attr_init(&attr);
-
-	if (r)
-		return -r;
-	r = EINVAL;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	/* Too small where there is much thread-local storage: then as large as others are. */
-	if (pthread_attr_setstacksize(&attr, KEEPER_SIZE) == 0)
-		r = pthread_create(&nest->keeper, &attr, keeper_main, nest);
-	if (r == EINVAL)
-		r = pthread_create(&nest->keeper, NULL, keeper_main, nest);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
-	return -r;
-}
-
 static void nest_free(struct nest *nest)
 {
-	munmap(nest->stack, 2 * nest->stack_size);
+	munmap(nest->stack, 2 * NEST_STACK);
 	free(nest);
 }
 
@@ -115,8 +88,7 @@ int nest_open(struct nest **ret_nest, unsigned int cpu, bool by_kernel,
 
 	if (!nest)
 		return -ENOMEM;
-	nest->stack_size = STACK_SIZE;
-	nest->stack = mmap(NULL, 2 * nest->stack_size, PROT_READ | PROT_WRITE,
+	nest->stack = mmap(NULL, 2 * NEST_STACK, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (nest->stack == MAP_FAILED) {
 		free(nest);
@@ -129,7 +101,8 @@ int nest_open(struct nest **ret_nest, unsigned int cpu, bool by_kernel,
 	nest->userdata = userdata;
 	nest_identity(&nest->identity);
 	nest->state = NEST_DONE; /* until the helper is ready for orders, or dead */
-	r = start_keeper(nest);
+	/* Every signal is blocked in it, and so in the helper. */
+	r = thread_start(&nest->keeper, KEEPER_SIZE, keeper_main, nest);
 	if (r < 0) {
 		nest_free(nest);
 		return r;
@@ -242,21 +215,24 @@ static void close_number(struct birth *birth)
 		give_number_back(birth->high);
 }
 
+bool nest_kill(int pidfd)
+{
+	struct pollfd dead = { .fd = pidfd, .events = POLLIN };
+
+	if (knell_pidfd_send(pidfd, SIGKILL, 0) < 0)
+		return false;
+	while (poll(&dead, 1, -1) < 0 && errno == EINTR)
+		;
+	return true;
+}
+
 /* The helper was killed while it made this child: it is not to be there, half started. */
 static void undo(struct birth *birth)
 {
-	struct pollfd dead = { .fd = birth->pidfd, .events = POLLIN };
-
 	if (birth->pid) {
 		birth->moved = is_copy(birth);
-		/*
-		 * It may still be on the helper's stack, with our options in its hands. If it has
-		 * taken ids that we may not kill it is past all that.
-		 */
-		if (syscall(SYS_pidfd_send_signal, birth->pidfd, SIGKILL, NULL, 0) == 0) {
-			while (poll(&dead, 1, -1) < 0 && errno == EINTR)
-				;
-		}
+		/* It may still be on the helper's stack, with our options in its hands. */
+		nest_kill(birth->pidfd);
 		if (!birth->moved || birth->pidfd != birth->high)
 			nest_close_pidfd(birth->pidfd, false);
 	}

@@ -23,6 +23,9 @@
 /* Numbers for pidfds, where there is room: as many children as most machines have pids. */
 #define NEST_ROOM 65536u
 
+#define NEST_STACK (64u << 10) /* bytes: deep enough for a system call or two */
+#define NEST_CPUS  8192u       /* CONFIG_NR_CPUS at most */
+
 /* nest.state, a futex word. */
 enum nest_state {
 	NEST_IDLE,
@@ -90,13 +93,11 @@ struct nest {
 	unsigned int first_fd;
 	unsigned int cpu;
 	pid_t owner;
-	pid_t self;        /* the helper's pid; set by the helper */
-	char *stack;       /* of the helper, and above it of its child */
-	size_t stack_size; /* of each */
+	pid_t self;  /* the helper's pid; set by the helper */
+	char *stack; /* of the helper, and above it of its child: NEST_STACK bytes each */
 
 	/* The keeper's. */
 	pthread_t keeper;
-	pid_t helper;
 	int error; /* why it could not be made */
 	bool ending;
 	bool gone; /* set last by the keeper: it only has to be joined */
@@ -126,6 +127,9 @@ bool nest_is_gone(const struct nest *nest);
  * and the child, if there was one, was killed.
  */
 int nest_spawn(struct nest *nest, struct birth *birth);
+
+/* Kills a child, and returns when it is dead; false: that is not permitted. */
+bool nest_kill(int pidfd);
 
 /* Closes the pidfd of a child, and gives its number back. */
 void nest_close_pidfd(int pidfd, bool moved);

@@ -34,7 +34,6 @@
 #define SIGNALS     64
 #define IGNORED     1ul /* SIG_IGN, as the kernel has it */
 #define NOT_STARTED 127
-#define MOST_CPUS   8192  /* CONFIG_NR_CPUS at most */
 #define LEAST_FD    256   /* below, an application may well come to use them itself */
 #define MOST_FD     16384 /* above, the table of files gets large */
 
@@ -308,7 +307,7 @@ static bool is_same(const unsigned char *a, const unsigned char *b, size_t size)
  */
 static int go_anywhere(const struct birth *birth)
 {
-	unsigned char all[MOST_CPUS / 8], now[MOST_CPUS / 8];
+	unsigned char all[NEST_CPUS / 8], now[NEST_CPUS / 8];
 	long n;
 
 	if (birth->options->flags & KNELL_SPAWN_CPUS)
@@ -338,8 +337,8 @@ static void make_child(struct nest *nest)
 		.pidfd = (uintptr_t)&birth->pidfd,
 		.parent_tid = (uintptr_t)&birth->pid,
 		.exit_signal = SIGCHLD,
-		.stack = (uintptr_t)nest->stack + nest->stack_size,
-		.stack_size = nest->stack_size,
+		.stack = (uintptr_t)nest->stack + NEST_STACK,
+		.stack_size = NEST_STACK,
 	};
 	long r;
 
@@ -351,6 +350,7 @@ static void make_child(struct nest *nest)
 	}
 	if (go_anywhere(birth) < 0) {
 		birth->error = errno;
+		pin(nest);
 		return;
 	}
 	r = clone_onto(&args, child_main, nest);
@@ -450,7 +450,7 @@ pid_t nursery_start(struct nest *nest)
 	struct clone_args args = {
 		.flags = CLONE_VM | CLONE_FILES | CLONE_FS,
 		.stack = (uintptr_t)nest->stack,
-		.stack_size = nest->stack_size,
+		.stack_size = NEST_STACK,
 	};
 
 	return (pid_t)clone_onto(&args, helper_main, nest);

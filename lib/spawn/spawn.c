@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <linux/futex.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -17,47 +16,30 @@
 #include <unistd.h>
 
 #include "home.h"
+#include "options.h"
 #include "pidfd.h"
 #include "source/source.h"
 
 #define ALL_SPAWN_FLAGS (KNELL_SPAWN_GROUPS * 2 - 1)
 #define DEFAULT_PATH    "/bin:/usr/bin" /* as execvp(3) */
-#define MAX_CPUS        8192u           /* CONFIG_NR_CPUS at most */
 #define TRIES           2               /* a helper may be killed at any moment */
-#define LOOK_NS         1000000000u     /* how often spawners look after idle reapers */
-
-/* Bytes beyond what this library knows must be zero. */
-static int check_size(const void *options, size_t size, size_t known, const char *name)
-{
-	const unsigned char *byte = options;
-
-	if (size < sizeof(size))
-		return knell_fail(-EINVAL, "%s.size is not set", name);
-	for (size_t i = known; i < size; i++) {
-		if (byte[i])
-			return knell_fail(-E2BIG,
-					  "%s has fields that this libknell does not know; "
-					  "install a newer one",
-					  name);
-	}
-	return 0;
-}
+#define LOOK_NS         1000000000u     /* how often spawners look after idle homes */
 
 /* ---- the nursery ---- */
 
 int knell_nursery_open(struct knell_nursery **ret_nursery,
 		       const struct knell_nursery_options *options)
 {
-	struct knell_nursery_options o = { .size = sizeof(o) };
+	struct knell_nursery_options o = { 0 };
 	struct knell_nursery *nursery;
 	long cpus = sysconf(_SC_NPROCESSORS_CONF);
 	int r;
 
 	if (options) {
-		r = check_size(options, options->size, sizeof(o), "knell_nursery_options");
+		r = knell_take_options(&o, sizeof(o), options, sizeof(o.size),
+				       "knell_nursery_options");
 		if (r < 0)
 			return r;
-		memcpy(&o, options, options->size < sizeof(o) ? options->size : sizeof(o));
 	}
 	if (o.flags & ~KNELL_NURSERY_WAIT)
 		return knell_fail(-EINVAL, "knell_nursery_options.flags has unknown bits %#x",
@@ -190,12 +172,10 @@ static int check_actions(const struct knell_spawn_options *o)
 static int take_options(struct knell_spawn_options *ret, const struct knell_spawn_options *given)
 {
 	struct knell_spawn_options o = { 0 };
-	int r = check_size(given, given->size, sizeof(o), "knell_spawn_options");
+	int r = knell_take_options(&o, sizeof(o), given, sizeof(o.size), "knell_spawn_options");
 
 	if (r < 0)
 		return r;
-	memcpy(&o, given, given->size < sizeof(o) ? given->size : sizeof(o));
-	o.size = sizeof(o);
 	if (o.flags & ~ALL_SPAWN_FLAGS)
 		return knell_fail(-EINVAL, "knell_spawn_options.flags has unknown bits %#x",
 				  o.flags & ~ALL_SPAWN_FLAGS);
@@ -282,46 +262,12 @@ static int take_cpus(struct birth *birth, unsigned char *own, size_t size)
 
 /* ---- the spawn ---- */
 
-/* Reapers without work do not notice that they were moved. */
-static void look_after_reapers(struct knell_nursery *nursery)
-{
-	struct timespec t;
-	uint64_t now, due = __atomic_load_n(&nursery->next_look, __ATOMIC_RELAXED);
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-	now = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-	if (now < due || !__atomic_compare_exchange_n(&nursery->next_look, &due, now + LOOK_NS,
-						      false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-		return;
-	for (unsigned int cpu = 0; cpu < nursery->cpus; cpu++) {
-		struct home *home = home_at(nursery, cpu);
-
-		if (!home || pthread_mutex_trylock(&home->lock) != 0)
-			continue;
-		if (home->running && !home->ended)
-			home_look(home);
-		pthread_mutex_unlock(&home->lock);
-	}
-}
-
-/* The child runs, but nobody would hear of its death: it must not stay. */
-static void give_up(struct home *home, const struct birth *birth)
-{
-	struct pollfd dead = { .fd = birth->pidfd, .events = POLLIN };
-	long r = syscall(SYS_pidfd_send_signal, birth->pidfd, SIGKILL, NULL, 0);
-
-	while (r == 0 && poll(&dead, 1, -1) < 0 && errno == EINTR)
-		;
-	if (r == 0 && !home->nursery->by_kernel)
-		nest_wait(home->nest, birth->pid);
-	nest_close_pidfd(birth->pidfd, birth->moved);
-}
-
 /*
- * Whoever has given up rights is not to have helpers in his memory that still have them: those of
- * other CPUs are ended, too, unless they are busy; and then with the next look after them.
+ * Reapers without work do not notice that they were moved, and idle helpers not that the
+ * application has given up rights: it is not to have any in its memory that still have them. Homes
+ * that are busy with a spawn look at that themselves.
  */
-static void drop_rights(struct knell_nursery *nursery, const struct home *but)
+static void look_after_homes(struct knell_nursery *nursery, const struct home *but)
 {
 	struct nest_identity now;
 
@@ -331,9 +277,29 @@ static void drop_rights(struct knell_nursery *nursery, const struct home *but)
 
 		if (!home || home == but || pthread_mutex_trylock(&home->lock) != 0)
 			continue;
-		home_drop_rights(home, &now);
+		home_look(home, &now);
 		pthread_mutex_unlock(&home->lock);
 	}
+}
+
+static void look_when_due(struct knell_nursery *nursery)
+{
+	struct timespec t;
+	uint64_t now, due = __atomic_load_n(&nursery->next_look, __ATOMIC_RELAXED);
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	now = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+	if (now >= due && __atomic_compare_exchange_n(&nursery->next_look, &due, now + LOOK_NS,
+						      false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		look_after_homes(nursery, NULL);
+}
+
+/* The child runs, but nobody would hear of its death: it must not stay. */
+static void give_up(struct home *home, const struct birth *birth)
+{
+	if (nest_kill(birth->pidfd) && !home->nursery->by_kernel)
+		nest_wait(home->nest, birth->pid);
+	nest_close_pidfd(birth->pidfd, birth->moved);
 }
 
 static int make_child(struct home *home, struct birth *birth, struct child *child)
@@ -349,7 +315,7 @@ static int make_child(struct home *home, struct birth *birth, struct child *chil
 		if (r < 0)
 			return knell_fail(r, "cannot start a nursery helper: %s", strerror(-r));
 		if (replaced)
-			drop_rights(home->nursery, home);
+			look_after_homes(home->nursery, home);
 		r = nest_spawn(home->nest, birth);
 	}
 	if (r < 0)
@@ -382,7 +348,7 @@ static int spawn_at(struct home *home, struct birth *birth, struct child *child)
 static int spawn(struct knell_nursery *nursery, pid_t *ret_pid, const struct knell_spawn_options *o,
 		 struct child *child)
 {
-	unsigned char cpus[MAX_CPUS / 8];
+	unsigned char cpus[NEST_CPUS / 8];
 	struct birth birth = { .options = o, .envp = o->envp ? o->envp : environ };
 	struct home *home;
 	unsigned int cpu = 0;
@@ -422,7 +388,7 @@ int knell_spawn(struct knell_nursery *nursery, pid_t *ret_pid,
 	child->fn = o.fn;
 	child->userdata = o.userdata;
 	child->word = o.word;
-	look_after_reapers(nursery);
+	look_when_due(nursery);
 	r = spawn(nursery, ret_pid, &o, child);
 	if (r < 0)
 		free(child);

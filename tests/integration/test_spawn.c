@@ -965,6 +965,35 @@ START_TEST(no_helper_keeps_rights)
 }
 END_TEST
 
+/* It is the parent of somebody who lives: it may stay until then, and no longer. */
+START_TEST(retired_helper_ends_with_its_child)
+{
+	struct knell_nursery *nursery;
+	struct knell_spawn_options o = { 0 };
+	struct heard old, other;
+	double end = now() + test_seconds(10);
+	int cpus[2];
+
+	if (geteuid() != 0)
+		test_skip("needs rights to give up, and so root");
+	two_cpus(cpus);
+	move_to(cpus[0]);
+	nursery = open_nursery(_i);
+	ck_assert_int_eq(try_run(nursery, &o, LIST("sleep", "0.5"), &old), 0);
+	ck_assert_int_eq(setresuid(65534, 65534, 65534), 0);
+	ck_assert_int_eq(try_run(nursery, &o, LIST("true"), &other), 0);
+	ck_assert_uint_eq(helpers_of(0), 1);
+	drain(nursery);
+	ck_assert_int_eq(old.death.status, 0);
+	/* Nothing is spawned any more. */
+	while (helpers_of(0)) {
+		ck_assert_msg(now() < end, "a helper with old rights stays");
+		sleep_ms(5);
+	}
+	knell_nursery_close(nursery);
+}
+END_TEST
+
 /* Two at once, each with other ids: the application stays as dumpable as it was. */
 static void *spawn_as_nobody(void *arg)
 {
@@ -1285,6 +1314,7 @@ void add_tests(Suite *suite)
 	tcase_add_loop_test(tcase, helpers_are_killed_all_the_time, 0, MODES);
 	tcase_add_loop_test(tcase, identity_is_followed, 0, MODES);
 	tcase_add_loop_test(tcase, no_helper_keeps_rights, 0, MODES);
+	tcase_add_loop_test(tcase, retired_helper_ends_with_its_child, 0, MODES);
 	tcase_add_loop_test(tcase, dumpable_with_other_ids, 0, MODES);
 	tcase_add_loop_test(tcase, trouble_may_spawn, 0, MODES);
 	tcase_add_loop_test(tcase, reapers_are_at_home, 0, MODES);
