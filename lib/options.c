@@ -16,7 +16,7 @@ int knell_take_options(void *to, size_t known, const void *given, size_t least, 
 
 	if (given)
 		memcpy(&size, given, sizeof(size));
-	if (size < least)
+	if (!given || size < least)
 		return knell_fail(-EINVAL, "%s.size is not set", name);
 	for (size_t i = known; i < size; i++) {
 		if (byte[i])

@@ -76,7 +76,7 @@ static void *keeper_main(void *arg)
 
 static void nest_free(struct nest *nest)
 {
-	munmap(nest->stack, 2 * NEST_STACK);
+	munmap(nest->stack, NEST_STACK * 2);
 	free(nest);
 }
 
@@ -88,7 +88,7 @@ int nest_open(struct nest **ret_nest, unsigned int cpu, bool by_kernel,
 
 	if (!nest)
 		return -ENOMEM;
-	nest->stack = mmap(NULL, 2 * NEST_STACK, PROT_READ | PROT_WRITE,
+	nest->stack = mmap(NULL, NEST_STACK * 2, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (nest->stack == MAP_FAILED) {
 		free(nest);

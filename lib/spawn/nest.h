@@ -23,8 +23,8 @@
 /* Numbers for pidfds, where there is room: as many children as most machines have pids. */
 #define NEST_ROOM 65536u
 
-#define NEST_STACK (64u << 10) /* bytes: deep enough for a system call or two */
-#define NEST_CPUS  8192u       /* CONFIG_NR_CPUS at most */
+#define NEST_STACK ((size_t)64 << 10) /* bytes: deep enough for a system call or two */
+#define NEST_CPUS  8192u              /* CONFIG_NR_CPUS at most */
 
 /* nest.state, a futex word. */
 enum nest_state {
