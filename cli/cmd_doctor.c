@@ -11,17 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <knell/knell.h>
 
 #include "cli.h"
-
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
+#include "pidfd.h"
 
 #define MAX_SOURCES 16
 
@@ -76,36 +72,19 @@ static unsigned long long effective_capabilities(void)
 	return set;
 }
 
-static bool has_pidfds(void)
-{
-	int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0;
-}
-
-/* PIDFD_INFO_EXIT came with 6.15; asked of a living process, older kernels answer the same. */
-static bool tells_status_late(void)
-{
-	unsigned int major, minor;
-	struct utsname name;
-
-	return uname(&name) == 0 && sscanf(name.release, "%u.%u", &major, &minor) == 2 &&
-	       (major > 6 || (major == 6 && minor >= 15));
-}
-
 /* How knell_reap() can find children, and what a watch can learn of others' children. */
 static void print_reaping(void)
 {
-	bool pidfds = has_pidfds();
+	int pidfd = knell_pidfd_open(getpid());
 	char path[64];
 
+	if (pidfd >= 0)
+		close(pidfd);
 	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
 	printf("reaping     by number; children list %s, pidfd %s, status of a stranger's child "
 	       "%s\n",
-	       access(path, R_OK) == 0 ? "yes" : "no", pidfds ? "yes" : "no",
-	       pidfds && tells_status_late() ? "yes" : "no (Linux 6.15)");
+	       access(path, R_OK) == 0 ? "yes" : "no", pidfd >= 0 ? "yes" : "no",
+	       pidfd >= 0 && knell_pidfd_tells_late() ? "yes" : "no (Linux 6.15)");
 }
 
 static void print_machine(void)

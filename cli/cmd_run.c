@@ -305,7 +305,6 @@ static void close_all(struct run *run)
 		json_close(run->json, NULL);
 	run->tree = tree_free(run->tree);
 	run->report = report_free(run->report);
-	free(run->told);
 }
 
 static int exit_status(const struct run *run)

@@ -47,12 +47,6 @@ struct saved_signals {
 	struct sigaction child; /* SIGCHLD's disposition */
 };
 
-/* An orphan that was told to end. */
-struct told {
-	pid_t pid;
-	int signo;
-};
-
 struct run {
 	struct run_options options;
 	struct knell_engine *engine;
@@ -74,8 +68,7 @@ struct run {
 	uint64_t ended;       /* of the command; 0: it runs */
 	uint64_t own_cpu;     /* ours, before the command started */
 	uint64_t orphans_met; /* ended after the command, and waited for or killed */
-	struct told *told;
-	size_t told_count;
+	bool orphans_unseen;  /* those that are to be killed: we cannot find them */
 };
 
 /* run_child.c */

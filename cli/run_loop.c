@@ -7,9 +7,7 @@
  * When the command is dead and no child is left, nothing of its tree is: Knell is the subreaper, so
  * whoever loses its parent becomes a child of Knell's.
  */
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,23 +16,10 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "init.h"
 #include "run.h"
 
 #define TICK_MS 100 /* of the progress line, and of the look for orphans that are left */
-
-/* Is there somebody at a terminal, who has a shell to go back to when the command stops? */
-static bool has_job_control(void)
-{
-	int fd;
-
-	if (getsid(0) == getpid())
-		return false;
-	fd = open("/dev/tty", O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	if (fd < 0)
-		return false;
-	close(fd);
-	return true;
-}
 
 /*
  * The command stopped; the shell waits for us, so we stop, too. But what the terminal stops (^Z, or
@@ -47,7 +32,7 @@ static void stop_too(struct run *run, int signo)
 	sigset_t pending;
 
 	sigpending(&pending);
-	if (sigismember(&pending, SIGCONT) || !has_job_control() ||
+	if (sigismember(&pending, SIGCONT) || !terminal_has_job_control() ||
 	    (by_terminal && getpgid(run->root) == getpgrp()))
 		return;
 	progress_erase(run->progress);
@@ -73,10 +58,7 @@ static void on_child(pid_t pid, int status, void *userdata)
 	}
 	if (run->dead && run->options.orphans != ORPHANS_LEAVE)
 		run->orphans_met++;
-	for (size_t i = 0; i < run->told_count; i++) {
-		if (run->told[i].pid == pid)
-			run->told[i] = run->told[--run->told_count];
-	}
+	tree_forget(pid);
 }
 
 /* 0, -ECHILD when no child is left, or another -errno. */
@@ -140,73 +122,19 @@ static void take_exec_result(struct run *run)
 
 /* ---- orphans ---- */
 
-static int signal_told(struct run *run, pid_t pid)
-{
-	for (size_t i = 0; i < run->told_count; i++) {
-		if (run->told[i].pid == pid)
-			return run->told[i].signo;
-	}
-	return 0;
-}
-
-static void tell_to_end(struct run *run, pid_t pid, int signo)
-{
-	struct told *grown;
-
-	if (signal_told(run, pid) == signo)
-		return;
-	for (size_t i = 0; i < run->told_count; i++) {
-		if (run->told[i].pid == pid) {
-			run->told[i].signo = signo;
-			kill(pid, signo);
-			return;
-		}
-	}
-	grown = realloc(run->told, (run->told_count + 1) * sizeof(*grown));
-	if (grown) { /* else it is told again each time: harmless */
-		run->told = grown;
-		grown[run->told_count++] = (struct told){ .pid = pid, .signo = signo };
-	}
-	kill(pid, signo);
-	kill(pid, SIGCONT); /* a stopped one could not hear it */
-}
-
 /*
  * Our own children: unlike any other pid, theirs cannot be used again before we wait for them.
- * Their children come to us when they die. With a thread of the source's there may be more than one
- * list.
+ * Their children come to us when they die.
  */
-static void tell_orphans(struct run *run, int signo)
-{
-	char path[64], text[32];
-	struct dirent *task;
-	DIR *tasks = opendir("/proc/self/task");
-
-	while (tasks && (task = readdir(tasks)) != NULL) {
-		FILE *file;
-		long pid;
-
-		if (task->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof(path), "/proc/self/task/%.20s/children", task->d_name);
-		file = fopen(path, "re");
-		while (file && fscanf(file, "%31s", text) == 1) {
-			pid = strtol(text, NULL, 10);
-			if (pid > 0)
-				tell_to_end(run, (pid_t)pid, signo);
-		}
-		if (file)
-			fclose(file);
-	}
-	if (tasks)
-		closedir(tasks);
-}
-
 static void end_orphans(struct run *run)
 {
 	uint64_t grace = run->options.grace * UINT64_C(1000000000);
+	bool over = monotonic_now() - run->ended >= grace;
 
-	tell_orphans(run, monotonic_now() - run->ended < grace ? SIGTERM : SIGKILL);
+	if (tree_end_children(over ? SIGKILL : SIGTERM, over) == 0 || !over)
+		return;
+	complain("--orphans=kill: /proc does not tell who they are, so they are left");
+	run->orphans_unseen = true;
 }
 
 /* ---- the loop ---- */
@@ -215,7 +143,7 @@ static bool is_done(const struct run *run, int heard)
 {
 	if (!run->dead)
 		return false;
-	return run->options.orphans == ORPHANS_LEAVE || heard == -ECHILD;
+	return run->options.orphans == ORPHANS_LEAVE || run->orphans_unseen || heard == -ECHILD;
 }
 
 static int poll_timeout(const struct run *run)

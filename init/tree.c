@@ -6,10 +6,9 @@
  * looked at: if it still has the parent on whose list it stood, and the pidfd takes the signal, it
  * is the one that was meant. It owns the set of those who were told, and what they were told.
  */
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,9 +16,9 @@
 
 #include "init.h"
 #include "pidfd.h"
+#include "reap/lists.h"
 
-#define PID_LIMIT  4194304 /* the kernel's own */
-#define MAX_PASSES 16      /* over a tree that grows while it is told */
+#define MAX_PASSES 16 /* over a tree that grows while it is told */
 
 /*
  * A bit for each number. Pages that nobody touched do not exist, and it is emptied by giving them
@@ -53,101 +52,17 @@ static void forget_all(int signo)
 
 /* ---- lists ---- */
 
-struct pids {
-	pid_t *all;
-	size_t count, room;
-};
-
-/* What does not fit is left out: a later pass finds it again. */
-static void add(struct pids *pids, pid_t pid)
+static int children_of(pid_t pid, struct pid_list *list)
 {
-	pid_t *grown;
+	char tasks[32];
 
-	if (pids->count == pids->room) {
-		size_t room = pids->room ? 2 * pids->room : 256;
-
-		grown = realloc(pids->all, room * sizeof(*grown));
-		if (!grown)
-			return;
-		pids->all = grown;
-		pids->room = room;
-	}
-	pids->all[pids->count++] = pid;
+	snprintf(tasks, sizeof(tasks), "/proc/%d/task", (int)pid);
+	return lists_read(list, tasks);
 }
 
-/* "12 345 6789 ": a number may be cut between two reads. */
-static void read_list(struct pids *pids, int fd)
+static int our_children(struct pid_list *list)
 {
-	char text[4096];
-	pid_t pid = 0;
-	ssize_t n;
-
-	while ((n = read(fd, text, sizeof(text))) > 0) {
-		for (ssize_t i = 0; i < n; i++) {
-			if (text[i] >= '0' && text[i] <= '9') {
-				pid = pid * 10 + (text[i] - '0');
-				continue;
-			}
-			if (pid > 0 && pid < PID_LIMIT)
-				add(pids, pid);
-			pid = 0;
-		}
-	}
-}
-
-/* "/proc/PID/task", and below it "/TID/children" */
-static const char *path_of(struct init_line *line, pid_t pid, const char *tid)
-{
-	line->len = 0;
-	line_text(line, "/proc/");
-	line_number(line, (uint64_t)pid);
-	line_text(line, "/task");
-	if (tid) {
-		line_text(line, "/");
-		line_text(line, tid);
-		line_text(line, "/children");
-	}
-	line->text[line->len] = '\0';
-	return line->text;
-}
-
-/* Each thread has a list of its own. 0; -ENOENT: there is none, or the process is gone. */
-static int children_of(pid_t pid, struct pids *pids)
-{
-	struct init_line path;
-	DIR *tasks = opendir(path_of(&path, pid, NULL));
-	struct dirent *task;
-	int r = -ENOENT;
-
-	while (tasks && (task = readdir(tasks)) != NULL) {
-		int fd;
-
-		if (task->d_name[0] == '.')
-			continue;
-		fd = open(path_of(&path, pid, task->d_name), O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		read_list(pids, fd);
-		close(fd);
-		r = 0;
-	}
-	if (tasks)
-		closedir(tasks);
-	return r;
-}
-
-/* A /proc of another pid namespace has other numbers: nobody on its lists is one of ours. */
-static bool is_our_proc(void)
-{
-	char text[16] = "";
-
-	return readlink("/proc/self", text, sizeof(text) - 1) > 0 &&
-	       strtol(text, NULL, 10) == getpid();
-}
-
-static int our_children(struct pids *pids)
-{
-	return is_our_proc() ? children_of(getpid(), pids) : -ENOENT;
+	return lists_are_ours() ? children_of(getpid(), list) : -ENOENT;
 }
 
 static pid_t parent_of(pid_t pid)
@@ -182,7 +97,7 @@ static bool tell(pid_t pid, pid_t parent, int signo)
  */
 static int tell_all(int signo)
 {
-	struct pids queue = { 0 };
+	struct pid_list queue = { 0 };
 	pid_t parent = getpid();
 	int fresh = 0;
 	int r = our_children(&queue);
@@ -221,7 +136,7 @@ int tree_signal_all(int signo)
 
 int tree_end_children(int signo, bool again)
 {
-	struct pids list = { 0 };
+	struct pid_list list = { 0 };
 	int r = our_children(&list);
 
 	if (told_signal != signo)

@@ -10,9 +10,7 @@
  * wait_for() or reap_any(), and the kernel gives a death away once.
  */
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,12 +19,12 @@
 #include <unistd.h>
 
 #include "children.h"
+#include "lists.h"
 
 #define TASKS          "/proc/self/task"
 #define PEEKS_IN_A_ROW 8    /* then a sweep, which costs as much as 36 peeks */
 #define PENDING_MS     1000 /* how long an announced one that is not dead yet is asked for */
 #define FIRST_SIZE     16   /* of the table: a power of two */
-#define CHUNK          4096
 
 struct children {
 	char *tasks; /* the folder of this process's threads; NULL: no children lists */
@@ -250,88 +248,16 @@ static void reap_announced(struct call *call)
 
 /* ---- the sweep ---- */
 
-struct list {
-	pid_t *pids;
-	size_t count, size;
-};
-
-static bool list_add(struct list *list, pid_t pid)
-{
-	if (list->count == list->size) {
-		size_t size = list->size ? list->size * 2 : CHUNK;
-		pid_t *grown = realloc(list->pids, size * sizeof(*grown));
-
-		if (!grown)
-			return false;
-		list->pids = grown;
-		list->size = size;
-	}
-	list->pids[list->count++] = pid;
-	return true;
-}
-
-/* Numbers with a blank after each; one may be cut by the end of a chunk. */
-static void parse_list(int fd, struct list *list)
-{
-	char text[CHUNK];
-	pid_t pid = 0;
-	ssize_t n;
-
-	for (;;) {
-		n = read(fd, text, sizeof(text));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return;
-		for (ssize_t i = 0; i < n; i++) {
-			if (text[i] >= '0' && text[i] <= '9') {
-				pid = pid * 10 + (text[i] - '0');
-				continue;
-			}
-			if (pid > 0 && !list_add(list, pid))
-				return;
-			pid = 0;
-		}
-	}
-}
-
-/*
- * Orphans are on the leader's list, others on that of the thread that forked them. All is read
- * before anybody is waited for: the kernel finds its place in a list again by the child that it
- * told last, and loses it when that one is gone.
- */
-static void read_lists(const struct children *c, struct list *list)
-{
-	DIR *tasks = opendir(c->tasks);
-	struct dirent *task;
-	char path[64];
-	int fd;
-
-	if (!tasks)
-		return;
-	while ((task = readdir(tasks)) != NULL) {
-		if (task->d_name[0] < '1' || task->d_name[0] > '9')
-			continue;
-		snprintf(path, sizeof(path), "%.20s/children", task->d_name);
-		fd = openat(dirfd(tasks), path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		parse_list(fd, list);
-		close(fd);
-	}
-	closedir(tasks);
-}
-
 static void sweep(struct call *call)
 {
 	struct children *c = call->children;
-	struct list list = { 0 };
+	struct pid_list list = { 0 };
 
 	c->stats.sweeps++;
-	read_lists(c, &list);
+	lists_read(&list, c->tasks);
 	for (size_t i = 0; i < list.count; i++)
-		wait_for(call, list.pids[i], &c->stats.swept);
-	free(list.pids);
+		wait_for(call, list.all[i], &c->stats.swept);
+	free(list.all);
 }
 
 /* ---- the unannounced ---- */
@@ -421,10 +347,9 @@ int children_timeout(const struct children *c)
  */
 static bool has_lists(void)
 {
-	char text[16] = "", path[64];
+	char path[64];
 
-	if (readlink("/proc/self", text, sizeof(text) - 1) < 0 ||
-	    strtol(text, NULL, 10) != getpid())
+	if (!lists_are_ours())
 		return false;
 	snprintf(path, sizeof(path), TASKS "/%d/children", (int)getpid());
 	return access(path, R_OK) == 0;
