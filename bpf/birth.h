@@ -62,12 +62,13 @@ struct origin {
 static __always_inline void count_birth_lost(__u32 watch_index, __u32 tgid)
 {
 	struct knell_watch_entry *watch = watch_at(watch_index);
-	struct knell_head *head = head_at(home_of(tgid));
+	__u32 home = home_of(tgid);
+	struct knell_head *head = head_at(home);
 
 	if (watch)
 		__sync_fetch_and_add(&watch->lost_births, 1);
 	if (head)
-		wake(head, false);
+		wake(home, head, false);
 }
 
 /* A slot for this process, filled in and alive; 0 if none is left. Nothing is allocated. */

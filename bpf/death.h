@@ -82,11 +82,12 @@ static __always_inline void tell_death(__u64 *place, __u64 entry, struct task_st
 
 		/* Before 6.16 several threads may come here: one of them counts. */
 		if (watch && __sync_val_compare_and_swap(place, entry, 0) == entry) {
-			struct knell_head *head = head_at(home_of(task->tgid));
+			__u32 home = home_of(task->tgid);
+			struct knell_head *head = head_at(home);
 
 			__sync_fetch_and_add(&watch->lost_deaths, 1);
 			if (head)
-				wake(head, false);
+				wake(home, head, false);
 		}
 		return;
 	}

@@ -96,7 +96,7 @@ static __noinline int BPF_PROG(execed_watched, struct task_struct *task, int old
 		struct knell_head *head = head_at(home);
 
 		if (head)
-			wake_for_ring(head, ring);
+			wake_for_ring(home, head, ring);
 	}
 	return 0;
 }

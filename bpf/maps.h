@@ -104,6 +104,9 @@ __u32 ns_inum = 0;
 __u32 own_tid = 0;
 __u32 own_tgid = 0;
 
+/* Each home has a reaper of its own, who waits at its ring: see ring_bell(). */
+__u32 own_bells = 0;
+
 /* The order to adopt(), and its answer. */
 struct knell_adopt order = { 0 };
 

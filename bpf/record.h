@@ -76,7 +76,7 @@ static __always_inline void submit(struct knell_event *event, __u32 home, void *
 
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 	if (head)
-		wake_for_ring(head, ring);
+		wake_for_ring(home, head, ring);
 }
 
 #endif

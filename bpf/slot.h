@@ -116,29 +116,54 @@ __noinline int slot_put(__u32 pool, __u32 index)
 }
 
 /*
- * Rings the bell if the reaper sleeps deeply enough. The exchange pairs with the exchange and
- * re-check in bpf_source's go_to_sleep(): one of the two sees the other.
+ * Where each home has a reaper its own ring is its bell: the reaper waits for edges, and only a
+ * forced wake-up makes one. False: that ring is full, so who hears the common bell wakes all.
  */
-static __always_inline void wake(struct knell_head *head, bool immediate)
+static __always_inline bool ring_at_home(__u32 home)
+{
+	void *ring = bpf_map_lookup_elem(&rings, &home);
+	void *record = ring ? bpf_ringbuf_reserve(ring, 8, 0) : NULL;
+
+	if (!record)
+		return false;
+	bpf_ringbuf_discard(record, BPF_RB_FORCE_WAKEUP);
+	return true;
+}
+
+/* Global: the verifier looks at it once, not once on each way to it. */
+__noinline int ring_bell(__u32 home)
+{
+	void *record;
+
+	if (own_bells && ring_at_home(home))
+		return 0;
+	record = bpf_ringbuf_reserve(&bell, 8, 0);
+	if (record) /* else it rings already, unheard so far */
+		bpf_ringbuf_discard(record, BPF_RB_FORCE_WAKEUP);
+	return 0;
+}
+
+/*
+ * Rings the bell if the reaper sleeps deeply enough. The exchange pairs with the exchange and
+ * re-check in go_to_sleep() of lib/source/bpf_home.c: one of the two sees the other.
+ */
+static __always_inline void wake(__u32 home, struct knell_head *head, bool immediate)
 {
 	__u32 depth = *(volatile __u32 *)&head->sleeping;
-	void *record;
 
 	if (depth == AWAKE || (depth == SLEEP_BATCH && !immediate))
 		return;
 	if (!__sync_lock_test_and_set(&head->sleeping, AWAKE))
 		return;
 	__sync_fetch_and_add(&head->bells, 1);
-	record = bpf_ringbuf_reserve(&bell, 8, 0);
-	if (record) /* else it rings already, unheard so far */
-		bpf_ringbuf_discard(record, BPF_RB_FORCE_WAKEUP);
+	ring_bell(home);
 }
 
 /* After a record went into a ring: a batch may wait, but not until the ring is full. */
-static __always_inline void wake_for_ring(struct knell_head *head, void *ring)
+static __always_inline void wake_for_ring(__u32 home, struct knell_head *head, void *ring)
 {
 	if (*(volatile __u32 *)&head->sleeping != AWAKE)
-		wake(head, bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > ring_size / 2);
+		wake(home, head, bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > ring_size / 2);
 }
 
 /*
@@ -193,7 +218,7 @@ __noinline int tell(__u32 index, __u32 what)
 		push_news(home, index);
 	if (what == SLOT_EXIT && flags & SLOT_QUIET)
 		return 0;
-	wake(head, what & SLOT_EXIT && flags & SLOT_ROOT);
+	wake(home, head, what & SLOT_EXIT && flags & SLOT_ROOT);
 	return 0;
 }
 

@@ -16,6 +16,7 @@
 #include "engine.h"
 #include "options.h"
 #include "reap/reap.h"
+#include "reapers.h"
 #include "watch.h"
 
 #define DEFAULT_RESERVE  32768u
@@ -23,6 +24,7 @@
 #define MAX_RING_SIZE    (1u << 30)
 #define DEFAULT_BATCH_MS 10u
 #define MAX_BATCH_MS     1000u
+#define CACHE_LINE       64u
 #define ALL_FLAGS        (KNELL_O_THREADS | KNELL_O_ARGS | KNELL_O_FREE | KNELL_O_IDS | KNELL_O_STREAM)
 
 const struct knell_source_ops *const knell_sources[] = {
@@ -93,6 +95,17 @@ static bool can_do(const struct knell_source_ops *ops, const struct knell_option
 	return !(o->flags & KNELL_O_STREAM) || ops->can & KNELL_CAN_STREAM;
 }
 
+static void init_locks(struct knell_engine *engine)
+{
+	pthread_mutexattr_t recursive;
+
+	pthread_mutexattr_init(&recursive);
+	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&engine->lock, &recursive);
+	pthread_mutexattr_destroy(&recursive);
+	pthread_mutex_init(&engine->heard_lock, NULL);
+}
+
 /* `o` is complete. */
 static int open_with(struct knell_engine **ret_engine, const struct knell_source_ops *ops,
 		     const struct knell_options *o)
@@ -110,15 +123,18 @@ static int open_with(struct knell_engine **ret_engine, const struct knell_source
 	engine->epoll_fd = -1;
 	engine->reap_fd = -1;
 	engine->flags = o->flags;
+	init_locks(engine);
 	r = ops->open(&engine->source, engine, o);
 	if (r < 0) {
-		free(engine);
+		knell_close(engine);
 		return r;
 	}
 	if (engine->source->rings == 0)
 		engine->source->rings = 1;
-	engine->next_seq = calloc(engine->source->rings, sizeof(*engine->next_seq));
-	if (!engine->next_seq) {
+	engine->rings = aligned_alloc(CACHE_LINE, engine->source->rings * sizeof(*engine->rings));
+	if (engine->rings)
+		memset(engine->rings, 0, engine->source->rings * sizeof(*engine->rings));
+	if (!engine->rings) {
 		knell_close(engine);
 		return knell_fail(-ENOMEM, "no memory for an engine");
 	}
@@ -192,6 +208,7 @@ struct knell_engine *knell_close(struct knell_engine *engine)
 {
 	if (!engine)
 		return NULL;
+	knell_reapers_stop(engine);
 	if (engine->source)
 		engine->source->ops->close(engine->source);
 	knell_watches_free(engine->watches);
@@ -199,7 +216,9 @@ struct knell_engine *knell_close(struct knell_engine *engine)
 	if (engine->epoll_fd >= 0)
 		close(engine->epoll_fd);
 	free(engine->watchers);
-	free(engine->next_seq);
+	free(engine->rings);
+	pthread_mutex_destroy(&engine->heard_lock);
+	pthread_mutex_destroy(&engine->lock);
 	free(engine);
 	return NULL;
 }
@@ -230,22 +249,28 @@ int knell_watcher_add(struct knell_engine *engine, uint32_t mask, knell_watcher_
 	return 0;
 }
 
+static void count(uint64_t *counter, uint64_t more)
+{
+	__atomic_fetch_add(counter, more, __ATOMIC_RELAXED);
+}
+
 /* Numbers the record: a gap takes as many numbers as it lost records. */
 static void number(struct knell_engine *engine, struct knell_event *event)
 {
-	uint64_t *next = &engine->next_seq[event->ring < engine->source->rings ? event->ring : 0];
-	struct knell_stats *stats = &engine->stats;
+	struct ring_count *ring =
+		&engine->rings[event->ring < engine->source->rings ? event->ring : 0];
+	const struct knell_gap *gap = &event->u.gap;
 
-	event->seq = *next;
 	if (event->kind != KNELL_GAP) {
-		stats->records++;
-		(*next)++;
+		count(&ring->records, 1);
+		event->seq = __atomic_fetch_add(&ring->next_seq, 1, __ATOMIC_RELAXED);
 		return;
 	}
-	stats->lost_births += event->u.gap.births;
-	stats->lost_deaths += event->u.gap.deaths;
-	stats->lost_others += event->u.gap.others;
-	*next += event->u.gap.births + event->u.gap.deaths + event->u.gap.others;
+	count(&ring->lost_births, gap->births);
+	count(&ring->lost_deaths, gap->deaths);
+	count(&ring->lost_others, gap->others);
+	event->seq = __atomic_fetch_add(&ring->next_seq, gap->births + gap->deaths + gap->others,
+					__ATOMIC_RELAXED);
 }
 
 void knell_engine_tell_watchers(struct knell_engine *engine, struct knell_event *event)
@@ -257,22 +282,27 @@ void knell_engine_tell_watchers(struct knell_engine *engine, struct knell_event 
 		const struct watcher *w = &engine->watchers[i];
 
 		if (w->mask & KNELL_MASK(event->kind) && w->fn(event, w->userdata) < 0)
-			engine->stats.watcher_errors++;
+			count(&engine->watcher_errors, 1);
 	}
 }
 
 void knell_engine_deliver(struct knell_engine *engine, struct knell_event *event)
 {
+	struct knell_watches *watches;
+
 	if (event->kind == KNELL_EXIT)
 		knell_reap_hear(engine, event);
 	knell_engine_tell_watchers(engine, event);
-	if (engine->watches && engine->watches->kinds & KNELL_MASK(event->kind))
-		knell_watches_hear(engine->watches, event);
+	watches = watches_of(engine);
+	if (watches && watches_want(watches, event->kind))
+		knell_watches_hear(watches, event);
 }
 
 bool knell_engine_wants(const struct knell_engine *engine, enum knell_kind kind)
 {
-	if (engine->watches && engine->watches->kinds & KNELL_MASK(kind))
+	const struct knell_watches *watches = watches_of(engine);
+
+	if (watches && watches_want(watches, kind))
 		return true;
 	for (size_t i = 0; i < engine->watcher_count; i++) {
 		if (engine->watchers[i].mask & KNELL_MASK(kind))
@@ -289,9 +319,18 @@ uint64_t knell_now(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-int knell_dispatch(struct knell_engine *engine)
+static uint64_t records(const struct knell_engine *engine)
 {
-	uint64_t before = engine->stats.records;
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < engine->source->rings; i++)
+		sum += __atomic_load_n(&engine->rings[i].records, __ATOMIC_RELAXED);
+	return sum;
+}
+
+int knell_engine_dispatch(struct knell_engine *engine)
+{
+	uint64_t before = records(engine);
 	int r = 0;
 
 	knell_reap_clear(engine);
@@ -302,32 +341,83 @@ int knell_dispatch(struct knell_engine *engine)
 
 		r = r < 0 ? r : w;
 	}
-	return r < 0 ? r : (int)(engine->stats.records - before);
+	return r < 0 ? r : (int)(records(engine) - before);
+}
+
+int knell_dispatch(struct knell_engine *engine)
+{
+	if (engine->reapers)
+		return knell_fail(-EBUSY,
+				  "the engine's reapers dispatch; see knell_reapers_stop()");
+	return knell_engine_dispatch(engine);
+}
+
+bool knell_engine_split(const struct knell_engine *engine)
+{
+	return engine->reapers && reapers_split(engine->reapers);
+}
+
+void knell_engine_enter(struct knell_engine *engine)
+{
+	if (engine->reapers && !reapers_split(engine->reapers))
+		pthread_mutex_lock(&engine->lock);
+}
+
+void knell_engine_leave(struct knell_engine *engine)
+{
+	if (engine->reapers && !reapers_split(engine->reapers))
+		pthread_mutex_unlock(&engine->lock);
 }
 
 pid_t knell_fork(struct knell_engine *engine)
 {
 	pid_t pid;
 
-	if (engine->source->ops->fork)
-		return engine->source->ops->fork(engine->source);
-	pid = fork();
-	return pid < 0 ? knell_fail(-errno, "cannot fork: %s", strerror(errno)) : pid;
+	knell_engine_enter(engine);
+	if (engine->source->ops->fork) {
+		pid = engine->source->ops->fork(engine->source);
+	} else {
+		pid = fork();
+		if (pid < 0)
+			pid = knell_fail(-errno, "cannot fork: %s", strerror(errno));
+	}
+	/* A child has no use for the lock. */
+	if (pid != 0)
+		knell_engine_leave(engine);
+	return pid;
 }
 
 int knell_reconcile(struct knell_engine *engine)
 {
+	int r;
+
 	if (!engine->source->ops->reconcile)
 		return 0;
-	return engine->source->ops->reconcile(engine->source);
+	knell_engine_enter(engine);
+	r = engine->reapers ? reapers_reconcile(engine->reapers)
+			    : engine->source->ops->reconcile(engine->source);
+	knell_engine_leave(engine);
+	return r;
 }
 
 void knell_get_stats(const struct knell_engine *engine, struct knell_stats *ret_stats)
 {
-	*ret_stats = engine->stats;
-	knell_reap_stats(engine, ret_stats);
+	struct knell_stats stats = {
+		.watcher_errors = __atomic_load_n(&engine->watcher_errors, __ATOMIC_RELAXED),
+	};
+
+	for (unsigned int i = 0; i < engine->source->rings; i++) {
+		const struct ring_count *ring = &engine->rings[i];
+
+		stats.records += __atomic_load_n(&ring->records, __ATOMIC_RELAXED);
+		stats.lost_births += __atomic_load_n(&ring->lost_births, __ATOMIC_RELAXED);
+		stats.lost_deaths += __atomic_load_n(&ring->lost_deaths, __ATOMIC_RELAXED);
+		stats.lost_others += __atomic_load_n(&ring->lost_others, __ATOMIC_RELAXED);
+	}
+	knell_reap_stats(engine, &stats);
 	if (engine->source->ops->stats)
-		engine->source->ops->stats(engine->source, ret_stats);
+		engine->source->ops->stats(engine->source, &stats);
+	*ret_stats = stats;
 }
 
 int knell_probe(unsigned int index, struct knell_probe *ret_probe)

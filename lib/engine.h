@@ -5,6 +5,8 @@
 #ifndef KNELL_ENGINE_H
 #define KNELL_ENGINE_H
 
+#include <pthread.h>
+
 #include <knell/knell.h>
 
 #include "source/source.h"
@@ -17,6 +19,20 @@ struct watcher {
 
 struct children;
 struct knell_watches;
+struct reapers;
+
+/*
+ * Of each ring of the source: a cache line of its own. With reapers its home's writes it, but a
+ * birth may be told by another one: atomic.
+ */
+struct ring_count {
+	uint64_t next_seq;
+	uint64_t records;
+	uint64_t lost_births;
+	uint64_t lost_deaths;
+	uint64_t lost_others;
+	uint64_t pad[3];
+};
 
 struct knell_engine {
 	struct knell_source *source;
@@ -25,15 +41,36 @@ struct knell_engine {
 	struct knell_watches *watches; /* NULL before the first one: see watch.h */
 	struct watcher *watchers;
 	size_t watcher_count;
-	uint64_t *next_seq; /* one for each ring of the source */
-	struct knell_stats stats;
+	struct ring_count *rings;
+	uint64_t watcher_errors; /* atomic */
+
+	/* Who dispatches: see reapers.c. */
+	struct reapers *reapers; /* NULL: the host */
+	pthread_mutex_t lock;    /* recursive: for what is not thread-safe by itself */
 
 	/* see reap/reap.c */
 	struct children *children; /* NULL: the source reaps */
 	pid_t self;                /* our own process */
 	int reap_fd;               /* a timer in epoll_fd; -1: not needed yet */
 	bool reap_armed;
+	pthread_mutex_t heard_lock;
+	pid_t *heard; /* with reapers: announced, but not put with `children` yet */
+	size_t heard_count, heard_room;
+	bool heard_missed; /* no memory for one: look for all */
 };
+
+/*
+ * Around what the API does with a source that has one home only: then its reaper has the lock while
+ * it dispatches. Costs nothing else.
+ */
+void knell_engine_enter(struct knell_engine *engine);
+void knell_engine_leave(struct knell_engine *engine);
+
+/* Does each home have a reaper? */
+bool knell_engine_split(const struct knell_engine *engine);
+
+/* What knell_dispatch() does, whoever calls it. */
+int knell_engine_dispatch(struct knell_engine *engine);
 
 /* A record for the watchers alone: knell_engine_deliver() lets the watches hear it, too. */
 void knell_engine_tell_watchers(struct knell_engine *engine, struct knell_event *event);

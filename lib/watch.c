@@ -61,7 +61,7 @@ void target_put_in_table(struct target *t, const struct knell_task_id *id)
 	struct knell_watches *ws = t->watch->watches;
 
 	t->id = *id;
-	if (ws->table_count++ >= ws->table_size)
+	if (__atomic_fetch_add(&ws->table_count, 1, __ATOMIC_RELAXED) >= ws->table_size)
 		grow_table(ws);
 	chain(t);
 }
@@ -74,7 +74,7 @@ static void take_out_of_table(struct target *t)
 	if (t->chain_next)
 		t->chain_next->chain_link = t->chain_link;
 	t->chain_link = NULL;
-	t->watch->watches->table_count--;
+	__atomic_fetch_sub(&t->watch->watches->table_count, 1, __ATOMIC_RELAXED);
 }
 
 /* Waits for these events of its descriptor; for EPOLLHUP always. */
@@ -260,6 +260,8 @@ struct knell_watches *knell_watches_free(struct knell_watches *ws)
 		knell_watch_cancel(cds_list_first_entry(&ws->all, struct knell_watch, in_all));
 	if (ws->timer_fd >= 0)
 		close(ws->timer_fd);
+	pthread_mutex_destroy(&ws->lock);
+	pthread_cond_destroy(&ws->called);
 	free(ws->table);
 	free(ws);
 	return NULL;
@@ -285,6 +287,8 @@ static int watches_new(struct knell_watches **ret, struct knell_engine *engine)
 	if (!ws)
 		return no_memory();
 	ws->engine = engine;
+	pthread_mutex_init(&ws->lock, NULL);
+	pthread_cond_init(&ws->called, NULL);
 	ws->kinds = KNELL_MASK(KNELL_EXIT);
 	ws->timer_fd = -1;
 	CDS_INIT_LIST_HEAD(&ws->all);
@@ -310,7 +314,7 @@ void watch_settle(struct knell_watch *w)
 	bool over =
 		w->forget && cds_list_empty(&w->targets) && !(w->options.flags & KNELL_W_FUTURE);
 
-	if (w->calls || (!over && !w->cancelled))
+	if (w->calls || w->waiters || (!over && !w->cancelled))
 		return;
 	cds_list_del(&w->in_all);
 	cds_list_del(&w->in_future);
@@ -318,19 +322,40 @@ void watch_settle(struct knell_watch *w)
 	free(w);
 }
 
-struct knell_watch *knell_watch_cancel(struct knell_watch *w)
+/* With the lock. */
+static void cancel(struct knell_watch *w)
 {
 	struct target *t, *next;
 
-	if (!w || w->cancelled)
-		return NULL;
-	w->cancelled = true;
+	__atomic_store_n(&w->cancelled, true, __ATOMIC_RELAXED);
 	cds_list_del_init(&w->in_future);
 	cds_list_for_each_entry_safe (t, next, &w->targets, in_watch) {
 		target_unlink(t);
 		target_free(t);
 	}
+}
+
+/*
+ * Waits for a callback that another thread is in. Not from inside a callback: two might wait for
+ * each other.
+ */
+struct knell_watch *knell_watch_cancel(struct knell_watch *w)
+{
+	struct knell_watches *ws;
+
+	if (!w || w->cancelled)
+		return NULL;
+	ws = w->watches;
+	knell_engine_enter(ws->engine);
+	pthread_mutex_lock(&ws->lock);
+	cancel(w);
+	w->waiters++;
+	while (w->calls && !watch_depth)
+		pthread_cond_wait(&ws->called, &ws->lock);
+	w->waiters--;
 	watch_settle(w);
+	pthread_mutex_unlock(&ws->lock);
+	knell_engine_leave(ws->engine);
 	return NULL;
 }
 
@@ -394,46 +419,72 @@ static int complete_options(struct knell_watch_options *ret,
 	return 0;
 }
 
-/* A watch without targets. `flags`: those that go with its kind. */
+static int need_watches(struct knell_engine *engine)
+{
+	struct knell_watches *ws = NULL;
+	int r = 0;
+
+	pthread_mutex_lock(&engine->lock);
+	if (!watches_of(engine))
+		r = watches_new(&ws, engine);
+	/* Sequentially consistent, as told in watches_of(). */
+	if (ws)
+		__atomic_store_n(&engine->watches, ws, __ATOMIC_SEQ_CST);
+	pthread_mutex_unlock(&engine->lock);
+	return r;
+}
+
+/*
+ * A watch without targets. `flags`: those that go with its kind. If there is one the watches are
+ * locked until knell_watch_end().
+ */
 int knell_watch_begin(struct knell_engine *engine, struct knell_watch **ret,
 		      const struct knell_watch_options *options, uint32_t flags)
 {
 	struct knell_watch_options o = { 0 };
+	struct knell_watches *ws;
 	struct knell_watch *w;
 	int r = complete_options(&o, options, flags);
 
 	if (r == 0)
 		r = check_source(engine, &o);
-	if (r == 0 && !engine->watches)
-		r = watches_new(&engine->watches, engine);
-	if (r < 0 || !engine->watches)
+	if (r == 0)
+		r = need_watches(engine);
+	ws = watches_of(engine);
+	if (r < 0 || !ws)
 		return r;
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return no_memory();
-	w->watches = engine->watches;
+	w->watches = ws;
 	w->options = o;
 	CDS_INIT_LIST_HEAD(&w->targets);
 	CDS_INIT_LIST_HEAD(&w->in_future);
-	cds_list_add(&w->in_all, &w->watches->all);
+	knell_engine_enter(engine);
+	pthread_mutex_lock(&ws->lock);
+	cds_list_add(&w->in_all, &ws->all);
 	if (o.moment == KNELL_AT_FREE)
-		w->watches->kinds |= KNELL_MASK(KNELL_FREE);
+		watches_hear_kinds(ws, KNELL_MASK(KNELL_FREE));
 	*ret = w;
 	return 0;
 }
 
-/* Hands the watch out, or ends it if there was an error, which is returned. */
+/* Hands the watch out, or ends it if there was an error, which is returned. Unlocks. */
 int knell_watch_end(struct knell_watch *w, struct knell_watch **ret, int error)
 {
+	struct knell_watches *ws = w->watches;
+
 	if (error < 0) {
-		knell_watch_cancel(w);
-		return error;
-	}
-	if (ret)
+		cancel(w);
+		watch_settle(w);
+	} else if (ret) {
 		*ret = w;
-	else
+	} else {
 		w->forget = true;
-	return 0;
+	}
+	pthread_mutex_unlock(&ws->lock);
+	knell_engine_leave(ws->engine);
+	return error < 0 ? error : 0;
 }
 
 static int copy_fd(int fd)

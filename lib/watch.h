@@ -49,9 +49,12 @@ struct target {
 	bool dead;       /* its pidfd was seen readable */
 	bool released;   /* ... and hung up: it was reaped */
 	bool inherited;  /* has its name only from its parent, and may get its own at exec */
+	bool freed;      /* its free record was heard */
 	bool has_status; /* `status` was seen before it was reaped */
 	int status;
 	uint64_t deadline;
+	uint64_t
+		kick; /* since it is dead its source was asked by this one: see reapers.h; 0: not */
 	struct knell_task_id id;
 	struct knell_event event; /* of its exit; no memory is asked for when it dies */
 };
@@ -66,15 +69,23 @@ struct knell_watch {
 	struct cds_list_head targets;
 	struct knell_watch_options options;
 	struct finder *finder;
-	unsigned int calls; /* its callback is running: freed only after that */
-	bool forget;        /* nobody has a pointer to it: freed after its last verdict */
+	unsigned int calls;   /* callbacks that run, or are about to: freed only after them */
+	unsigned int waiters; /* threads in knell_watch_cancel(): freed only after them */
+	bool forget;          /* nobody has a pointer to it: freed after its last verdict */
 	bool cancelled;
 };
 
+/*
+ * `lock` guards all of it, and is held by every function here but while a callback runs. Its place
+ * is after the lock of a home (reapers.c) and before all locks of the source. A watch is set under
+ * it, from asking the source to being in the table: no exit comes between.
+ */
 struct knell_watches {
 	struct knell_engine *engine;
-	uint32_t kinds; /* mask of those that knell_watches_hear() wants */
-	int timer_fd;   /* in the engine's epoll */
+	pthread_mutex_t lock;
+	pthread_cond_t called; /* a callback has returned, of a watch with waiters */
+	uint32_t kinds;        /* mask of those that knell_watches_hear() wants; atomic */
+	int timer_fd;          /* in the engine's epoll */
 	struct cds_list_head all;
 	struct cds_list_head future;
 	struct cds_list_head due;   /* targets with nothing to wait for */
@@ -105,6 +116,22 @@ void watch_settle(struct knell_watch *w);
 void watches_set_timer(struct knell_watches *ws, uint64_t at);
 struct knell_watches *knell_watches_free(struct knell_watches *ws);
 
+/* Those of an engine; NULL: none was ever set. Sequentially consistent: pairs with bpf_watch(). */
+static inline struct knell_watches *watches_of(const struct knell_engine *engine)
+{
+	return __atomic_load_n(&engine->watches, __ATOMIC_SEQ_CST);
+}
+
+static inline bool watches_want(const struct knell_watches *ws, enum knell_kind kind)
+{
+	return __atomic_load_n(&ws->kinds, __ATOMIC_RELAXED) & KNELL_MASK(kind);
+}
+
+static inline void watches_hear_kinds(struct knell_watches *ws, uint32_t kinds)
+{
+	__atomic_fetch_or(&ws->kinds, kinds, __ATOMIC_RELAXED);
+}
+
 /* The chain of the table that tasks with this pid are in. */
 static inline struct target **watches_chain(const struct knell_watches *ws, uint32_t tgid)
 {
@@ -116,7 +143,8 @@ static inline bool target_is(const struct target *t, const struct knell_task_id 
 	return t->id.tgid == id->tgid && t->id.start == id->start;
 }
 
-/* watch_hear.c */
+/* watch_hear.c: from outside, without the lock */
+extern _Thread_local unsigned int watch_depth; /* callbacks that this thread is in */
 void target_wait(struct target *t);
 void knell_watches_hear(struct knell_watches *ws, const struct knell_event *event);
 int knell_watches_dispatch(struct knell_watches *ws);

@@ -144,7 +144,7 @@ static int end_find(struct knell_watch *w, struct knell_watch **ret, int r)
 {
 	if (r == 0 && w->options.flags & KNELL_W_FUTURE) {
 		cds_list_add_tail(&w->in_future, &w->watches->future);
-		w->watches->kinds |= KNELL_MASK(KNELL_CLONE) | KNELL_MASK(KNELL_EXEC);
+		watches_hear_kinds(w->watches, KNELL_MASK(KNELL_CLONE) | KNELL_MASK(KNELL_EXEC));
 	} else if (r == 0 && cds_list_empty(&w->targets)) {
 		r = target_new_nobody(w, 0);
 	}
@@ -441,7 +441,7 @@ static void add_born(struct knell_watch *w, const struct knell_event *event)
 	struct knell_task_id id;
 
 	if (!t) {
-		w->watches->engine->stats.watcher_errors++;
+		__atomic_fetch_add(&w->watches->engine->watcher_errors, 1, __ATOMIC_RELAXED);
 		return;
 	}
 	t->heard = true;

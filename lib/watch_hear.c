@@ -8,18 +8,22 @@
  *   death before its pidfd does. The connector's message comes a moment later, and is waited for
  *   if the pidfd itself does not know the status.
  *
- * A callback may cancel any watch. So every list that is walked while callbacks run is taken from
- * its front, and a target leaves all lists before its callback is called.
+ * A callback may cancel any watch, and runs without the lock. So every list that is walked while
+ * callbacks run is taken from its front, and a target leaves all lists before its callback is
+ * called: whoever takes it out has its verdict.
  */
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
 
 #include "pidfd.h"
+#include "reapers.h"
 #include "watch.h"
 
 #define BATCH  64
 #define ROUNDS 16 /* of so many descriptors, before the host gets its turn */
+
+_Thread_local unsigned int watch_depth;
 
 /* What a pidfd can tell of a death, in addition to what is held. */
 static void fill_exit(struct target *t, bool known, int status)
@@ -66,37 +70,67 @@ static bool is_record(struct target *t)
 	return true;
 }
 
-/* The one place that calls back. Afterwards the target is gone, and perhaps its watch. */
-static void tell(struct target *t, enum knell_verdict_kind kind, const struct knell_event *event)
+/* From here on the verdict is ours alone to tell: nobody finds it any more. */
+static void claim(struct target *t)
+{
+	target_unlink(t);
+	target_disarm(t); /* while it is told its descriptor may become ready */
+	t->watch->calls++;
+}
+
+/*
+ * The one place that calls back, without the lock. Afterwards the target is gone, and perhaps its
+ * watch.
+ */
+static void tell_claimed(struct target *t, enum knell_verdict_kind kind,
+			 const struct knell_event *event)
 {
 	struct knell_watch *w = t->watch;
+	struct knell_watches *ws = w->watches;
 	const struct knell_verdict verdict = {
 		.kind = kind,
 		.pid = t->pid,
 		.cookie = w->options.cookie,
 		.event = event,
 	};
+	bool record = t->held && is_record(t);
 
-	target_unlink(t);
-	w->calls++;
-	if (t->held && is_record(t))
-		knell_engine_tell_watchers(w->watches->engine, &t->event);
-	if (!w->cancelled)
+	watch_depth++;
+	pthread_mutex_unlock(&ws->lock);
+	if (record)
+		knell_engine_tell_watchers(ws->engine, &t->event);
+	/* Who cancels now waits until we are back. */
+	if (!__atomic_load_n(&w->cancelled, __ATOMIC_RELAXED))
 		w->options.fn(w, &verdict, w->options.userdata);
+	pthread_mutex_lock(&ws->lock);
+	watch_depth--;
 	w->calls--;
 	target_free(t);
+	if (w->waiters)
+		pthread_cond_broadcast(&ws->called);
 	watch_settle(w);
+}
+
+static void tell(struct target *t, enum knell_verdict_kind kind, const struct knell_event *event)
+{
+	claim(t);
+	tell_claimed(t, kind, event);
 }
 
 /* Until its deadline it may still be reaped, or freed. */
 void target_wait(struct target *t)
 {
+	struct knell_watches *ws = t->watch->watches;
+
 	if (t->released)
 		target_disarm(t); /* it would be ready for ever */
 	else if (t->armed)
 		target_arm(t, 0); /* for EPOLLHUP */
 	t->deadline = knell_now() + WATCH_GRACE_MS * UINT64_C(1000000);
-	target_queue(t, &t->watch->watches->grace);
+	target_queue(t, &ws->grace);
+	/* Who dispatches sets it anew at the end; a reaper does not. */
+	if (!ws->timer_at)
+		watches_set_timer(ws, t->deadline);
 }
 
 /* It is dead. Tells with what status, if that can be known or if there is nothing to wait for. */
@@ -107,6 +141,11 @@ static void conclude(struct target *t, bool final)
 
 	if (t->held && !(t->event.unknown & KNELL_U_STATUS)) {
 		tell(t, KNELL_EXITED, &t->event);
+		return;
+	}
+	/* Its reaper has the record, or will: it says more than the pidfd. */
+	if (!final && t->heard && !t->held && knell_engine_split(t->watch->watches->engine)) {
+		target_wait(t);
 		return;
 	}
 	if (!known && t->fd >= 0)
@@ -143,17 +182,25 @@ static bool can_wait(struct target *t)
 	return t->fd >= 0;
 }
 
-static void hear_exit(struct target *t, const struct knell_event *event)
+/* Notes what the record says; calls nobody back. True: its verdict is due, and claimed. */
+static bool note_exit(struct target *t, const struct knell_event *event)
 {
 	bool known = !(event->unknown & KNELL_U_STATUS);
 
+	if (t->held)
+		return false;
 	t->told = true;
 	if (known && (t->moment == KNELL_AT_ANY || t->moment == KNELL_AT_EXIT)) {
-		tell(t, KNELL_EXITED, event);
-		return;
+		claim(t);
+		return true;
 	}
 	memcpy(&t->event, event, event->size < sizeof(t->event) ? event->size : sizeof(t->event));
 	t->held = true;
+	return false;
+}
+
+static void follow_exit(struct target *t)
+{
 	if (t->moment == KNELL_AT_FREE)
 		return;
 	if (t->dead || (!can_wait(t) && t->released))
@@ -162,45 +209,73 @@ static void hear_exit(struct target *t, const struct knell_event *event)
 		target_wait(t); /* no descriptor left: it is as good as dead by then */
 }
 
-static void hear_free(struct target *t, const struct knell_event *event)
+static void note_free(struct target *t, const struct knell_event *event)
 {
 	struct knell_exit *exit = &t->event.u.exit;
 	const uint32_t account = KNELL_U_TIMES | KNELL_U_RSS | KNELL_U_FAULTS;
 
-	if (event->flags & KNELL_F_GIVEN_UP) {
-		/* The source will not tell when: the pidfd does, if only when it is asked. */
-		if (can_wait(t))
-			target_wait(t);
-		else
-			conclude(t, true);
+	if (t->moment != KNELL_AT_FREE || event->flags & KNELL_F_GIVEN_UP)
 		return;
-	}
+	t->freed = true;
 	if (t->held && !(event->unknown & account)) {
 		exit->usage = event->u.free.usage;
 		t->event.unknown &= ~account;
 		t->event.flags |= KNELL_F_USAGE_FINAL;
 	}
-	conclude(t, true);
+}
+
+static void follow_free(struct target *t, bool given_up)
+{
+	if (t->moment != KNELL_AT_FREE)
+		return;
+	/* The source will not tell when: the pidfd does, if only when it is asked. */
+	if (given_up && can_wait(t))
+		target_wait(t);
+	else
+		conclude(t, true);
+}
+
+/*
+ * All is noted before the first callback: while that runs the others are not locked, and whoever
+ * finds one of them must know what we know.
+ */
+static void hear_death(struct knell_watches *ws, const struct knell_event *event)
+{
+	CDS_LIST_HEAD(found);
+	CDS_LIST_HEAD(rest);
+	CDS_LIST_HEAD(claimed);
+	struct target *t;
+
+	find_targets(ws, &event->task, &found);
+	while ((t = target_take(&found)) != NULL) {
+		if (event->kind == KNELL_FREE)
+			note_free(t, event);
+		else if (note_exit(t, event)) {
+			target_queue(t, &claimed);
+			continue;
+		}
+		target_queue(t, &rest);
+	}
+	while ((t = target_take(&claimed)) != NULL)
+		tell_claimed(t, KNELL_EXITED, event);
+	while ((t = target_take(&rest)) != NULL) {
+		if (event->kind == KNELL_EXIT)
+			follow_exit(t);
+		else
+			follow_free(t, event->flags & KNELL_F_GIVEN_UP);
+	}
 }
 
 void knell_watches_hear(struct knell_watches *ws, const struct knell_event *event)
 {
-	CDS_LIST_HEAD(found);
-	struct target *t;
-
 	if (event->scope != KNELL_PROCESS)
 		return;
-	if (event->kind != KNELL_EXIT && event->kind != KNELL_FREE) {
+	pthread_mutex_lock(&ws->lock);
+	if (event->kind == KNELL_EXIT || event->kind == KNELL_FREE)
+		hear_death(ws, event);
+	else
 		knell_watches_hear_birth(ws, event);
-		return;
-	}
-	find_targets(ws, &event->task, &found);
-	while ((t = target_take(&found)) != NULL) {
-		if (event->kind == KNELL_EXIT && !t->held)
-			hear_exit(t, event);
-		else if (event->kind == KNELL_FREE && t->moment == KNELL_AT_FREE)
-			hear_free(t, event);
-	}
+	pthread_mutex_unlock(&ws->lock);
 }
 
 /* A child of ours that is about to be waited for: afterwards an older kernel has forgotten it. */
@@ -208,11 +283,13 @@ void knell_watches_before_reap(struct knell_watches *ws, pid_t pid)
 {
 	struct target *t;
 
+	pthread_mutex_lock(&ws->lock);
 	for (t = *watches_chain(ws, (uint32_t)pid); t; t = t->chain_next) {
 		if (t->id.tgid != (uint32_t)pid || t->fd < 0 || t->has_status)
 			continue;
 		t->has_status = knell_pidfd_status(t->fd, &t->status) == 0;
 	}
+	pthread_mutex_unlock(&ws->lock);
 }
 
 /* ---- descriptors ---- */
@@ -237,10 +314,20 @@ static void tell_ready(struct target *t)
 {
 	if (t->kind == TARGET_FD)
 		tell(t, KNELL_GONE, NULL);
-	else if (t->moment == KNELL_AT_FREE)
+	else if (t->moment == KNELL_AT_FREE && !t->freed)
 		target_wait(t); /* released; its record is on its way */
 	else
 		conclude(t, false);
+}
+
+/* Their reapers may know more of them. */
+static void kick_for(struct knell_watches *ws, struct cds_list_head *ready)
+{
+	uint64_t kick = reapers_kick(ws->engine->reapers);
+	struct target *t;
+
+	cds_list_for_each_entry (t, ready, in_queue)
+		t->kick = kick;
 }
 
 /* Returns whether there may be more. */
@@ -258,14 +345,32 @@ static bool hear_descriptors(struct knell_watches *ws, int *ret_error)
 		if (events[i].data.ptr && events[i].data.ptr != ws)
 			ask |= note_ready(events[i].data.ptr, events[i].events, &ready);
 	}
-	if (ask) {
+	if (ask && knell_engine_split(ws->engine)) {
+		kick_for(ws, &ready);
+	} else if (ask) {
+		pthread_mutex_unlock(&ws->lock);
 		r = source->ops->dispatch(source);
 		if (r < 0)
 			*ret_error = r;
+		pthread_mutex_lock(&ws->lock);
 	}
 	while ((t = target_take(&ready)) != NULL)
 		tell_ready(t);
 	return n == BATCH;
+}
+
+/*
+ * However long a reaper takes, it has the record: it was queued before the pidfd was readable. Only
+ * when each of them has looked since, there is none.
+ */
+static bool record_may_come(struct knell_watches *ws, struct target *t)
+{
+	if (!knell_engine_split(ws->engine) || !t->heard || t->held)
+		return false;
+	if (t->kick && reapers_have_looked(ws->engine->reapers, t->kick))
+		return false;
+	t->kick = reapers_kick(ws->engine->reapers);
+	return true;
 }
 
 static void hear_deadlines(struct knell_watches *ws)
@@ -281,8 +386,10 @@ static void hear_deadlines(struct knell_watches *ws)
 		if (t->deadline > now)
 			return;
 		cds_list_del_init(&t->in_queue);
-		if (t->moment == KNELL_AT_FREE && t->fd >= 0 && !t->released &&
-		    !knell_pidfd_reaped(t->fd))
+		if (record_may_come(ws, t))
+			target_wait(t);
+		else if (t->moment == KNELL_AT_FREE && !t->freed && t->fd >= 0 && !t->released &&
+			 !knell_pidfd_reaped(t->fd))
 			target_wait(t);
 		else
 			conclude(t, true);
@@ -306,6 +413,7 @@ int knell_watches_dispatch(struct knell_watches *ws)
 	uint64_t at = 0;
 	int r = 0;
 
+	pthread_mutex_lock(&ws->lock);
 	tell_due(ws);
 	for (int round = 0; round < ROUNDS && ws->armed; round++) {
 		if (!hear_descriptors(ws, &r))
@@ -317,5 +425,6 @@ int knell_watches_dispatch(struct knell_watches *ws)
 	else if (!cds_list_empty(&ws->grace))
 		at = cds_list_first_entry(&ws->grace, struct target, in_queue)->deadline;
 	watches_set_timer(ws, at);
+	pthread_mutex_unlock(&ws->lock);
 	return r;
 }

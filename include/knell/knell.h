@@ -12,8 +12,8 @@
  *
  * Errors are returned as -errno; ret_* pointers are untouched on failure; knell_close(NULL) is
  * allowed. The library never prints, never exits and never aborts its host. An engine belongs to
- * one thread at a time: calls on the same engine must not overlap. Different engines are
- * independent of each other.
+ * one thread at a time: calls on the same engine must not overlap, unless it has reapers (see
+ * knell_reapers_start()). Different engines are independent of each other.
  */
 #ifndef KNELL_KNELL_H
 #define KNELL_KNELL_H
@@ -94,7 +94,8 @@ int knell_fd(const struct knell_engine *engine);
 int knell_dispatch(struct knell_engine *engine);
 
 /*
- * Called for each record of the kinds in its mask, on the thread that calls knell_dispatch(). The
+ * Called for each record of the kinds in its mask, on the thread that calls knell_dispatch() or on
+ * a reaper. The
  * record is valid until it returns. A negative return is counted as an error of the watcher; it
  * changes nothing else: a watcher cannot veto. It must not call knell_close(), knell_fork() or
  * knell_dispatch() on its own engine.
@@ -136,6 +137,51 @@ int knell_reap(struct knell_engine *engine, knell_reap_fn fn, void *userdata);
  * the name it has now. Dispatch first. Returns how many there are, or -errno.
  */
 int knell_reconcile(struct knell_engine *engine);
+
+/* ---- reapers: threads that dispatch, one for each CPU ---- */
+
+/*
+ * From now on the engine dispatches itself, on threads of its own, and knell_dispatch() returns
+ * -EBUSY. With the source bpf there is a reaper for each CPU of the calling thread's affinity mask:
+ * pinned there, every signal blocked, started when something happens on that CPU for the first
+ * time, and following when CPUs come, go, or are taken from the process. A process has one home,
+ * the CPU on which it was born (for one that lived before: where it was taken in), and one reaper
+ * tells all that happens to it, in its order; only its birth may be told by another one, before
+ * that of a child. No lock is shared between CPUs on the way from a death to its watchers.
+ *
+ * Callbacks are called on reapers, of different processes at the same time; verdicts that come from
+ * a descriptor, and everything where the source has one stream for all CPUs (other sources, and bpf
+ * with KNELL_O_IDS where the kernel allows no trampolines), on one more thread. A callback may
+ * block: what else that reaper has to tell waits, and what is born meanwhile goes on to be queued,
+ * first in slots (deaths are never lost), then as counted gaps; other reapers go on, but for one
+ * that needs a birth told that a callback has just got. Callbacks must not call
+ * knell_reapers_stop(), knell_close() or knell_reconcile() on their own engine.
+ *
+ * While it has reapers, watches may be set and cancelled, watchers added and removed, and
+ * knell_fork() called by any thread at any time. knell_watch_cancel() returns when no verdict of
+ * that watch is being told any more, unless it was called from inside a callback.
+ *
+ * -EALREADY: it has reapers. -EAGAIN, -EMFILE, -ENOMEM: as the system says.
+ */
+int knell_reapers_start(struct knell_engine *engine);
+
+/*
+ * Returns when no callback runs any more; from then on the host dispatches again, and hears first
+ * what the reapers left. Nothing is lost. -EDEADLK: from inside a callback.
+ */
+int knell_reapers_stop(struct knell_engine *engine);
+
+struct knell_reaper_stats {
+	uint32_t cpu;   /* where it is pinned; UINT32_MAX: nowhere */
+	uint32_t homes; /* CPUs whose events it tells */
+	uint64_t wakeups;
+	uint64_t rounds;     /* times that it drained one home */
+	uint64_t slowest_ns; /* the longest of them, callbacks included */
+};
+
+/* Of the reaper number `index` (0, 1, ...). -ENOENT: there are not so many. */
+int knell_reapers_get_stats(struct knell_engine *engine, unsigned int index,
+			    struct knell_reaper_stats *ret_stats);
 
 /* ---- watches: one task's death, or a subtree's lives ---- */
 

@@ -121,6 +121,11 @@ void children_announce(struct children *c, pid_t pid)
 	c->index[at] = c->count;
 }
 
+void children_missed(struct children *c)
+{
+	c->owed = true;
+}
+
 /* Moves those that were put further on by this one: no search may end at its place too early. */
 static void close_hole(struct children *c, uint32_t hole)
 {

@@ -55,6 +55,9 @@ struct children *children_close(struct children *children);
  */
 void children_announce(struct children *children, pid_t pid);
 
+/* Somebody was not announced for want of memory. */
+void children_missed(struct children *children);
+
 /*
  * From now on deaths are announced, but for few: a zombie that comes to us when its parent dies, a
  * record that was lost. So a call that has reaped announced ones peeks for others only when the

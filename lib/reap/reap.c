@@ -6,6 +6,7 @@
  * needed.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -33,9 +34,30 @@ int knell_reap_open(struct knell_engine *engine, const struct knell_source_ops *
 void knell_reap_close(struct knell_engine *engine)
 {
 	engine->children = children_close(engine->children);
+	free(engine->heard);
 	if (engine->reap_fd >= 0)
 		close(engine->reap_fd);
 	engine->reap_fd = -1;
+}
+
+/* From a reaper to the thread that calls knell_reap(). */
+static void hand_over(struct knell_engine *engine, pid_t pid)
+{
+	pthread_mutex_lock(&engine->heard_lock);
+	if (engine->heard_count == engine->heard_room) {
+		size_t room = engine->heard_room ? 2 * engine->heard_room : 64;
+		pid_t *grown = realloc(engine->heard, room * sizeof(*grown));
+
+		if (grown) {
+			engine->heard = grown;
+			engine->heard_room = room;
+		}
+	}
+	if (engine->heard_count < engine->heard_room)
+		engine->heard[engine->heard_count++] = pid;
+	else
+		engine->heard_missed = true;
+	pthread_mutex_unlock(&engine->heard_lock);
 }
 
 /*
@@ -46,8 +68,25 @@ void knell_reap_hear(struct knell_engine *engine, const struct knell_event *even
 {
 	if (!engine->children || event->scope != KNELL_PROCESS)
 		return;
-	if (event->unknown & KNELL_U_PARENT || event->parent.tgid == (uint32_t)engine->self)
+	if (!(event->unknown & KNELL_U_PARENT) && event->parent.tgid != (uint32_t)engine->self)
+		return;
+	if (engine->reapers)
+		hand_over(engine, (pid_t)event->task.tgid);
+	else
 		children_announce(engine->children, (pid_t)event->task.tgid);
+}
+
+/* What the reapers have heard. */
+static void take_over(struct knell_engine *engine)
+{
+	pthread_mutex_lock(&engine->heard_lock);
+	for (size_t i = 0; i < engine->heard_count; i++)
+		children_announce(engine->children, engine->heard[i]);
+	engine->heard_count = 0;
+	if (engine->heard_missed)
+		children_missed(engine->children);
+	engine->heard_missed = false;
+	pthread_mutex_unlock(&engine->heard_lock);
 }
 
 /* In the engine's epoll as the source is: knell_dispatch() has nothing else to do for it. */
@@ -70,6 +109,9 @@ static bool set_timer(struct knell_engine *engine, int ms)
 {
 	struct itimerspec when = { .it_value = { .tv_nsec = ms > 0 ? ms * 1000000L : 1 } };
 
+	/* With reapers the descriptor is not the host's. */
+	if (engine->reapers)
+		return false;
 	/* It may be early: then that call puts the look off again. */
 	if (engine->reap_armed)
 		return true;
@@ -97,12 +139,18 @@ static void look(pid_t pid, void *userdata)
 int knell_reap(struct knell_engine *engine, knell_reap_fn fn, void *userdata)
 {
 	struct children *children = engine->children;
-	bool watched = engine->watches && engine->watches->table_count;
+	struct knell_watches *watches = watches_of(engine);
+	bool watched = watches && __atomic_load_n(&watches->table_count, __ATOMIC_RELAXED);
 	int r, more, ms;
 
-	if (!children)
-		return engine->source->ops->reap(engine->source, fn, userdata);
-	children_set_look(children, watched ? look : NULL, engine->watches);
+	if (!children) {
+		knell_engine_enter(engine);
+		r = engine->source->ops->reap(engine->source, fn, userdata);
+		knell_engine_leave(engine);
+		return r;
+	}
+	take_over(engine);
+	children_set_look(children, watched ? look : NULL, watches);
 	r = children_reap(children, fn, userdata);
 	ms = children_timeout(children);
 	if (ms < 0 || set_timer(engine, ms) || r <= 0)

@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * bpf.c - the source that hears everything, from BPF programs on the kernel's tracepoints: opening
- * and closing, sleeping and waking, and starting a child that is watched from birth.
- *
- * The reaper sleeps in two depths. After a round that found something it sleeps for a batch: a
- * timer wakes it, and only immediate deaths and half-full rings ring the bell. After a round that
- * found nothing it sleeps until the bell: the next event of any kind rings it. So a storm costs one
- * wake-up per batch, and silence costs nothing.
+ * and closing, dispatching for a host without reapers, and starting a child that is watched from
+ * birth. It owns the source, its timer and the descriptor that the host waits for.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,9 +16,6 @@
 #define DEFAULT_RING_SIZE  (1u << 20)
 #define DEFAULT_RINGS_SIZE (8u << 20) /* of all CPUs together, before each gets less than ... */
 #define SMALLEST_RING_SIZE (256u << 10)
-
-/* Rounds in one dispatch while the kernel keeps queueing, before the host gets its turn. */
-#define ROUNDS 4
 
 static uint32_t ring_size(uint32_t asked)
 {
@@ -67,6 +60,12 @@ static void set_timer(const struct bpf_source *s, uint64_t ns)
 	timerfd_settime(s->timer_fd, 0, &when, NULL);
 }
 
+/* What reapers left is the host's now. */
+void bpf_come_back(const struct bpf_source *s)
+{
+	set_timer(s, 1);
+}
+
 static void clear_timer(const struct bpf_source *s)
 {
 	uint64_t expirations;
@@ -80,52 +79,37 @@ static void clear_bell(struct bpf_source *s)
 	if (ring_end(&s->bell) == s->bell.at)
 		return;
 	ring_clear(&s->bell);
-	s->wakeups++;
-}
-
-/*
- * The exchange is a full barrier, as that in wake() is: it sees the flag, or we see what it queued.
- * (A fence would say so more plainly, but ThreadSanitizer knows none.)
- */
-static void set_sleeping(struct bpf_source *s, enum knell_sleep depth)
-{
-	for (uint32_t home = 0; home < s->cpus; home++)
-		__atomic_exchange_n(&s->heads[home].sleeping, depth, __ATOMIC_SEQ_CST);
-}
-
-/*
- * Goes to sleep, unless something came meanwhile: then false. What the host does between our return
- * and its poll(2) does not matter: the bell's ring is an fd that stays readable.
- */
-static bool go_to_sleep(struct bpf_source *s, bool busy)
-{
-	set_sleeping(s, busy ? SLEEP_BATCH : SLEEP_IDLE);
-	if (busy ? bpf_urgent_waits(s) : bpf_anything_waits(s))
-		return false;
-	set_timer(s, busy ? s->options.batch_ms * UINT64_C(1000000) : 0);
-	return true;
+	__atomic_fetch_add(&s->wakeups, 1, __ATOMIC_RELAXED);
 }
 
 static int bpf_dispatch(struct knell_source *source)
 {
 	struct bpf_source *s = (struct bpf_source *)source;
-	bool busy = false;
+	bool busy = false, asleep;
 
 	clear_bell(s);
 	clear_timer(s);
-	for (int round = 0; round < ROUNDS; round++) {
-		bool waits = bpf_anything_waits(s);
-
-		set_sleeping(s, AWAKE);
-		bpf_reap_round(s);
-		busy |= waits;
-		if (!busy && s->reconcile_due && s->options.flags & KNELL_O_STREAM)
-			bpf_reconcile(s);
-		if (go_to_sleep(s, busy))
-			return 0;
+	asleep = bpf_rounds(&s->all, &busy);
+	if (!busy && bpf_reconcile_due(source)) {
+		bpf_reconcile(s);
+		asleep = bpf_rounds(&s->all, &busy);
 	}
-	set_timer(s, 1); /* still more: come back at once */
+	if (!asleep)
+		set_timer(s, 1); /* still more: come back at once */
+	else
+		set_timer(s, busy ? s->options.batch_ms * UINT64_C(1000000) : 0);
 	return 0;
+}
+
+/* With reapers: what is no home's. The bell rang for one whose ring is full. */
+static bool bpf_rest(struct knell_source *source)
+{
+	struct bpf_source *s = (struct bpf_source *)source;
+	bool rang = ring_end(&s->bell) != s->bell.at;
+
+	clear_bell(s);
+	clear_timer(s);
+	return rang;
 }
 
 /* The child of the thread that calls this gets the root slot, whatever other threads fork. */
@@ -151,25 +135,27 @@ static pid_t bpf_fork(struct knell_source *source)
 	struct bpf_source *s = (struct bpf_source *)source;
 	uint32_t slot = pool_take(s);
 	uint32_t tgid = 0;
-	pid_t pid;
+	pid_t pid = -1;
 	int r;
 
 	if (!slot)
 		return knell_fail(-ENOSPC, "the reserve of %u is used up; ask for a larger one",
 				  s->options.reserve);
+	/* One thread at a time is armed. */
+	pthread_mutex_lock(&s->order_lock);
 	r = arm(s, slot, &tgid);
-	if (r < 0) {
-		pool_put(s, slot);
-		return r;
+	if (r == 0) {
+		pid = fork();
+		r = pid < 0 ? -errno : 0;
+		if (r < 0)
+			__atomic_store_n(&s->interest[tgid], 0, __ATOMIC_RELEASE);
+		if (r < 0)
+			knell_fail(r, "cannot fork: %s", strerror(-r));
 	}
-	pid = fork();
-	if (pid < 0) {
-		r = -errno;
-		__atomic_store_n(&s->interest[tgid], 0, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&s->order_lock);
+	if (r < 0)
 		pool_put(s, slot);
-		return knell_fail(r, "cannot fork: %s", strerror(-r));
-	}
-	return pid;
+	return r < 0 ? r : pid;
 }
 
 static int bpf_source_reconcile(struct knell_source *source)
@@ -181,8 +167,8 @@ static void bpf_stats(const struct knell_source *source, struct knell_stats *sta
 {
 	const struct bpf_source *s = (const struct bpf_source *)source;
 
-	stats->wakeups = s->wakeups;
-	stats->reserve_used = s->in_use_peak;
+	stats->wakeups = __atomic_load_n(&s->wakeups, __ATOMIC_RELAXED);
+	stats->reserve_used = __atomic_load_n(&s->in_use_peak, __ATOMIC_RELAXED);
 }
 
 static int bpf_fd(const struct knell_source *source)
@@ -200,6 +186,8 @@ static void bpf_close(struct knell_source *source)
 		close(s->timer_fd);
 	ids_close(s->ids);
 	bpf_source_unload(s);
+	pthread_mutex_destroy(&s->order_lock);
+	pthread_mutex_destroy(&s->lost_lock);
 	free(s);
 }
 
@@ -217,6 +205,8 @@ static int bpf_open(struct knell_source **ret_source, struct knell_engine *engin
 	s->options.ring_size = ring_size(options->ring_size);
 	s->epoll_fd = -1;
 	s->timer_fd = -1;
+	pthread_mutex_init(&s->order_lock, NULL);
+	pthread_mutex_init(&s->lost_lock, NULL);
 	r = bpf_source_load(s);
 	/* Where neither way is open ids are not heard. */
 	if (r == 0 && options->flags & KNELL_O_IDS && !s->hears_ids)
@@ -234,7 +224,7 @@ static int bpf_open(struct knell_source **ret_source, struct knell_engine *engin
 		bpf_close(&s->base);
 		return knell_fail(r, "the task iterator failed: %s", strerror(-r));
 	}
-	go_to_sleep(s, false);
+	bpf_go_to_sleep(&s->all, false);
 	*ret_source = &s->base;
 	return 0;
 }
@@ -255,4 +245,10 @@ const struct knell_source_ops knell_source_bpf = {
 	       KNELL_CAN_IDS | KNELL_CAN_THREADS | KNELL_CAN_FILE | KNELL_CAN_ARGS |
 	       KNELL_CAN_COMM | KNELL_CAN_USAGE | KNELL_CAN_CGROUP | KNELL_CAN_OWNER,
 	.stats = bpf_stats,
+	.split = bpf_split,
+	.join = bpf_join,
+	.home_fd = bpf_home_fd,
+	.reap_home = bpf_reap_home,
+	.rest = bpf_rest,
+	.reconcile_due = bpf_reconcile_due,
 };

@@ -6,6 +6,7 @@
  * process that is dying meanwhile is told all the same.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,42 +18,68 @@
 /* A subtree that grows faster than this many passes take it in is as good as a fork bomb. */
 #define PASSES 64
 
-/* Records of processes for which there was no slot: whole ones, as the iterator wrote them. */
-static void deliver_records(struct bpf_source *s, char *data, size_t length)
+/* What the iterator wrote: whole records of processes for which there was no slot. */
+struct written {
+	char *data;
+	size_t size;
+	size_t room;
+};
+
+/* After the iterator is done: a watcher may have an order of its own. */
+static void deliver_records(struct bpf_source *s, const struct written *w)
 {
-	while (length >= KNELL_EVENT_HEAD) {
+	size_t at = 0;
+
+	while (w->size - at >= KNELL_EVENT_HEAD) {
 		struct knell_event event;
 		uint32_t size;
 
-		memcpy(&size, data, sizeof(size));
-		if (size < KNELL_EVENT_HEAD || size > length || size > sizeof(event))
+		memcpy(&size, w->data + at, sizeof(size));
+		if (size < KNELL_EVENT_HEAD || size > w->size - at || size > sizeof(event))
 			return;
-		memcpy(&event, data, size);
+		memcpy(&event, w->data + at, size);
 		event.cookie = 0;
 		knell_engine_deliver(s->base.engine, &event);
-		data += size;
-		length -= size;
+		at += size;
 	}
 }
 
-/* The kernel hands out whole records at each read, as many as fit. */
-static int read_all(struct bpf_source *s, int fd)
+static bool make_room(struct written *w)
 {
-	char data[64 * 128];
+	size_t room = w->room ? 2 * w->room : 16384;
+	char *grown;
 
+	if (w->room - w->size >= 4096)
+		return true;
+	grown = realloc(w->data, room);
+	if (!grown)
+		return false;
+	w->data = grown;
+	w->room = room;
+	return true;
+}
+
+/* The kernel hands out whole records at each read, as many as fit. */
+static int read_all(struct written *w, int fd)
+{
 	for (;;) {
-		ssize_t n = read(fd, data, sizeof(data));
+		ssize_t n;
 
-		if (n > 0)
-			deliver_records(s, data, (size_t)n);
-		else if (n == 0)
+		if (!make_room(w))
+			return -ENOMEM;
+		n = read(fd, w->data + w->size, w->room - w->size);
+		if (n == 0)
 			return 0;
+		if (n > 0)
+			w->size += (size_t)n;
 		else if (errno != EINTR && errno != EAGAIN)
 			return -errno;
 	}
 }
 
-int bpf_adopt(struct bpf_source *s, struct knell_adopt *order, int pidfd)
+/* The order is one for all programs: one thread at a time. */
+static int run_iterator(struct bpf_source *s, struct knell_adopt *order, int pidfd,
+			struct written *written)
 {
 	union bpf_iter_link_info which = { 0 };
 	LIBBPF_OPTS(bpf_iter_attach_opts, options);
@@ -69,11 +96,24 @@ int bpf_adopt(struct bpf_source *s, struct knell_adopt *order, int pidfd)
 	if (!link)
 		return -errno;
 	fd = bpf_iter_create(bpf_link__fd(link));
-	r = fd < 0 ? -errno : read_all(s, fd);
+	r = fd < 0 ? -errno : read_all(written, fd);
 	if (fd >= 0)
 		close(fd);
 	bpf_link__destroy(link);
 	*order = s->skel->bss->order;
+	return r;
+}
+
+int bpf_adopt(struct bpf_source *s, struct knell_adopt *order, int pidfd)
+{
+	struct written written = { 0 };
+	int r;
+
+	pthread_mutex_lock(&s->order_lock);
+	r = run_iterator(s, order, pidfd, &written);
+	pthread_mutex_unlock(&s->order_lock);
+	deliver_records(s, &written);
+	free(written.data);
 	return r;
 }
 
@@ -115,11 +155,12 @@ int bpf_watch(struct knell_source *source, int pidfd, uint32_t flags, uint64_t c
 				  s->options.reserve);
 	if (!order.slot)
 		return -ESRCH;
-	if (s->told[order.slot] & TOLD_EXIT)
+	/* Sequentially consistent: pairs with say_once(). */
+	if (__atomic_load_n(&s->told[order.slot], __ATOMIC_SEQ_CST) & TOLD_EXIT)
 		return -EALREADY; /* a zombie whose exit was told before this watch was set */
 	*ret_id = s->slots[order.slot].task;
 	if (cookie)
-		s->cookie[order.slot] = cookie;
+		__atomic_store_n(&s->cookie[order.slot], cookie, __ATOMIC_RELEASE);
 	if (!(flags & KNELL_W_SUBTREE))
 		return 0;
 	r = adopt_children(s);

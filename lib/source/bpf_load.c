@@ -276,6 +276,12 @@ int bpf_source_probe(struct knell_probe *probe)
 	return r;
 }
 
+/* Each home's ring is its bell, or there is one for all. */
+void bpf_source_own_bells(struct bpf_source *s, bool own)
+{
+	__atomic_store_n(&s->skel->bss->own_bells, own, __ATOMIC_RELEASE);
+}
+
 uint64_t bpf_source_missed(const struct bpf_source *s)
 {
 	struct bpf_program *program;

@@ -19,7 +19,7 @@ static void fill(const struct bpf_source *s, struct knell_event *event,
 	event->flags = slot->flags & SLOT_ROOT ? KNELL_F_ROOT : 0;
 	event->ring = slot->home;
 	event->task = slot->task;
-	event->cookie = s->cookie[slot - s->slots];
+	event->cookie = __atomic_load_n(&s->cookie[slot - s->slots], __ATOMIC_RELAXED);
 	event->time = moment->time;
 	event->cgroup = moment->cgroup;
 	event->parent = moment->parent;

@@ -12,16 +12,23 @@
 
 int slots_init(struct bpf_source *s)
 {
+	uint32_t links = s->slot_count + s->cpus;
+
 	s->told = calloc(s->slot_count, sizeof(*s->told));
-	s->link = calloc(s->slot_count, sizeof(*s->link));
-	s->batch = calloc(s->slot_count, sizeof(*s->batch));
-	s->newer = calloc(s->slot_count, sizeof(*s->newer));
-	s->older = calloc(s->slot_count, sizeof(*s->older));
+	s->birth = calloc(s->slot_count, sizeof(*s->birth));
+	s->newer = calloc(links, sizeof(*s->newer));
+	s->older = calloc(links, sizeof(*s->older));
 	s->cookie = calloc(s->slot_count, sizeof(*s->cookie));
 	s->lost_seen = calloc(s->cpus, sizeof(*s->lost_seen));
-	if (!s->told || !s->link || !s->batch || !s->newer || !s->older || !s->cookie ||
-	    !s->lost_seen)
+	if (!s->told || !s->birth || !s->newer || !s->older || !s->cookie || !s->lost_seen ||
+	    bpf_round_init(&s->all, s, 0, s->cpus) < 0)
 		return knell_fail(-ENOMEM, "no memory for a reserve of %u", s->options.reserve);
+	for (uint32_t home = 0; home < s->cpus; home++) {
+		uint32_t head = waiting_head(s, home);
+
+		s->newer[head] = head;
+		s->older[head] = head;
+	}
 	/* Nobody else is there yet: neighbours in memory go to the same CPU. */
 	for (uint32_t i = 1; i < s->slot_count; i++) {
 		uint32_t pool = (uint32_t)((uint64_t)i * s->cpus / s->slot_count);
@@ -35,17 +42,16 @@ int slots_init(struct bpf_source *s)
 
 void slots_destroy(struct bpf_source *s)
 {
+	bpf_round_destroy(&s->all);
 	free(s->told);
-	free(s->link);
-	free(s->batch);
+	free(s->birth);
 	free(s->newer);
 	free(s->older);
 	free(s->cookie);
 	free(s->lost_seen);
 	/* A load without trampolines may follow, and fail before it makes them anew. */
 	s->told = NULL;
-	s->link = NULL;
-	s->batch = NULL;
+	s->birth = NULL;
 	s->newer = NULL;
 	s->older = NULL;
 	s->cookie = NULL;
@@ -93,15 +99,24 @@ uint32_t news_take(struct bpf_source *s, uint32_t home)
 	return (uint32_t)__atomic_exchange_n((uint64_t *)&s->heads[home].news, 0, __ATOMIC_ACQUIRE);
 }
 
-/* Slots whose exit was told and that wait for SLOT_FREED, oldest first: newer[0] is the oldest. */
+/*
+ * Slots whose exit was told and that wait for SLOT_FREED: of each home a ring with a head, oldest
+ * first: newer[head] is the oldest.
+ */
+uint32_t waiting_head(const struct bpf_source *s, uint32_t home)
+{
+	return s->slot_count + home;
+}
+
 void waiting_add(struct bpf_source *s, uint32_t index)
 {
-	uint32_t last = s->older[0];
+	uint32_t head = waiting_head(s, s->slots[index].home);
+	uint32_t last = s->older[head];
 
 	s->older[index] = last;
-	s->newer[index] = 0;
+	s->newer[index] = head;
 	s->newer[last] = index;
-	s->older[0] = index;
+	s->older[head] = index;
 }
 
 void waiting_remove(struct bpf_source *s, uint32_t index)
@@ -126,9 +141,11 @@ bool slot_give_back(struct bpf_source *s, uint32_t index)
 	if (__atomic_load_n(&slot->writers, __ATOMIC_SEQ_CST) ||
 	    __atomic_load_n(&slot->pending, __ATOMIC_SEQ_CST))
 		return false;
-	s->told[index] = 0;
-	s->cookie[index] = 0;
-	s->in_use--;
+	__atomic_store_n(&s->told[index], 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&s->cookie[index], 0, __ATOMIC_RELAXED);
+	/* Release: who claims it by mistake sees that it is leaving. */
+	__atomic_store_n(&s->birth[index], BIRTH_UNTOLD, __ATOMIC_RELEASE);
+	__atomic_fetch_sub(&s->in_use, 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&slot->state, SLOT_FREE, __ATOMIC_RELEASE);
 	pool_put(s, index);
 	return true;

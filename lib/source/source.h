@@ -85,6 +85,33 @@ struct knell_source_ops {
 	/* knell_reconcile(). NULL: nobody is watched. */
 	int (*reconcile)(struct knell_source *source);
 
+	/*
+	 * Reapers: a source may have several homes, as many as `rings`, and all records of a
+	 * process come from one of them, but for its birth. NULL: it has one, and dispatch tells
+	 * all.
+	 *
+	 * After split() each home is reaped by itself, by one thread at a time; after join() by
+	 * dispatch again. -ENOTSUP: it has one home as it was opened. While it is split other ops
+	 * but dispatch and reconcile may be called by any thread.
+	 */
+	int (*split)(struct knell_source *source);
+	void (*join)(struct knell_source *source);
+
+	/* Becomes readable (EPOLLIN, by edges only) when the sleeper of this home is woken. */
+	int (*home_fd)(const struct knell_source *source, uint32_t home);
+
+	/*
+	 * Hands over what waits at this home. Returns after how many ms it wants to be called again
+	 * at the latest; 0: at once, there is more; -1: when home_fd() says so.
+	 */
+	int (*reap_home)(struct knell_source *source, uint32_t home);
+
+	/* fd() is readable: does what is no home's. True: each home is to be reaped now. */
+	bool (*rest)(struct knell_source *source);
+
+	/* Wants reconcile() when it is quiet. */
+	bool (*reconcile_due)(const struct knell_source *source);
+
 	/* KNELL_CAN_*: what it can do, for the engine and for docs/sources.md. */
 	uint32_t can;
 

@@ -5,7 +5,6 @@
  * the status; else it is readable when the process is a zombie, and the helper waits for that very
  * one. Either way it costs the same however many live.
  */
-#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -18,6 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cpu.h"
 #include "home.h"
 #include "pidfd.h"
 #include "source/source.h"
@@ -304,42 +304,10 @@ static void ask_again(struct home *home)
 
 /* ---- where the reaper runs ---- */
 
-static bool is_alone_on(const cpu_set_t *set, unsigned int cpu)
-{
-	return CPU_COUNT(set) == 1 && CPU_ISSET(cpu, set);
-}
-
-static bool pin(unsigned int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	return sched_setaffinity(0, sizeof(set), &set) == 0;
-}
-
-/*
- * The kernel moves us when our CPU goes offline or leaves our cpuset, and somebody may when he
- * changes the mask of all threads. If the CPU is not ours any more we end with our last child; the
- * next spawn finds another home.
- */
+/* If the CPU is not ours any more we end with our last child; the next spawn finds another home. */
 static void look_where_we_are(struct home *home)
 {
-	cpu_set_t set;
-
-	if (sched_getaffinity(0, sizeof(set), &set) < 0)
-		return;
-	if (is_alone_on(&set, home->cpu)) {
-		bool elsewhere = sched_getcpu() != (int)home->cpu;
-
-		/* Unless it was changed between the two calls. */
-		assert(!elsewhere || (sched_getaffinity(0, sizeof(set), &set) == 0 &&
-				      !is_alone_on(&set, home->cpu)));
-		(void)elsewhere;
-		return;
-	}
-	__atomic_store_n(&home->displaced, !CPU_ISSET(home->cpu, &set) || !pin(home->cpu),
-			 __ATOMIC_RELEASE);
+	__atomic_store_n(&home->displaced, !cpu_keep(home->cpu), __ATOMIC_RELEASE);
 }
 
 void home_look(struct home *home, const struct nest_identity *now)
@@ -350,7 +318,7 @@ void home_look(struct home *home, const struct nest_identity *now)
 	if (home->nest && !nest_same_rights(now, &home->nest->identity))
 		retire(home);
 	end_old_nests(home, false);
-	if (tid && sched_getaffinity(tid, sizeof(set), &set) == 0 && !is_alone_on(&set, home->cpu))
+	if (tid && sched_getaffinity(tid, sizeof(set), &set) == 0 && !cpu_is_alone(&set, home->cpu))
 		wake(home);
 }
 
@@ -409,7 +377,7 @@ static void *reaper_main(void *arg)
 	__atomic_store_n(&home->tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
 	snprintf(name, sizeof(name), "knell-reap/%u", home->cpu % 10000u);
 	pthread_setname_np(pthread_self(), name);
-	home->displaced = !pin(home->cpu);
+	home->displaced = !cpu_pin(home->cpu);
 	do {
 		n = epoll_wait(home->epoll_fd, events, BATCH, home->late_count ? LATE_MS : -1);
 		count(&home->wakeups);
