@@ -4,13 +4,17 @@
  * second version is somewhere below /sys/fs/cgroup, so the mount table is asked.
  */
 #include <errno.h>
-#include <stdbool.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cgroup.h"
 #include "cli.h"
+
+/* From <linux/exportfs.h>, which is not for user space. */
+#define FILEID_KERNFS 0xfe
 
 /* "36 35 98:0 /root /mnt options - cgroup2 ...": the fifth field, if the type is ours. */
 static bool mount_of_line(char *line, char *mount, size_t size)
@@ -42,25 +46,66 @@ static bool mount_of_line(char *line, char *mount, size_t size)
 	return true;
 }
 
-static int find_mount(char *mount, size_t size)
+/* 0, -ENODEV: there is none, or another -errno. */
+static int read_mount(char *mount, size_t size)
 {
 	FILE *file = fopen("/proc/self/mountinfo", "re");
 	char line[2 * PATH_MAX];
 	bool found = false;
 
-	if (!file) {
-		int error = -errno;
-
-		complain("cannot read /proc/self/mountinfo: %s", strerror(errno));
-		return error;
-	}
+	if (!file)
+		return -errno;
 	while (!found && fgets(line, sizeof(line), file))
 		found = mount_of_line(line, mount, size);
 	fclose(file);
-	if (found)
-		return 0;
-	complain("no version 2 cgroup file system is mounted here; mount -t cgroup2 none DIR");
-	return -ENODEV;
+	return found ? 0 : -ENODEV;
+}
+
+static int find_mount(char *mount, size_t size)
+{
+	int error = read_mount(mount, size);
+
+	if (error == -ENODEV)
+		complain("no version 2 cgroup file system is mounted here; mount -t cgroup2 none "
+			 "DIR");
+	else if (error < 0)
+		complain("cannot read /proc/self/mountinfo: %s", strerror(-error));
+	return error;
+}
+
+/* The id is the file handle of its directory, which needs CAP_DAC_READ_SEARCH to be opened. */
+bool cgroup_name(char *ret, size_t size, uint64_t id)
+{
+	union {
+		struct file_handle handle;
+		char bytes[sizeof(struct file_handle) + sizeof(id)];
+	} u = { .handle = { .handle_bytes = sizeof(id), .handle_type = FILEID_KERNFS } };
+	char mount[PATH_MAX], name[PATH_MAX], link[64];
+	size_t length;
+	ssize_t n = -1;
+	int root, fd;
+
+	if (read_mount(mount, sizeof(mount)) < 0)
+		return false;
+	root = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		return false;
+	memcpy(u.handle.f_handle, &id, sizeof(id));
+	fd = open_by_handle_at(root, &u.handle, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	close(root);
+	if (fd >= 0) {
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+		n = readlink(link, name, sizeof(name) - 1);
+		close(fd);
+	}
+	if (n < 0)
+		return false;
+	name[n] = '\0';
+	length = strlen(mount);
+	if (strncmp(name, mount, length) != 0 || strstr(name, " (deleted)"))
+		return false;
+	snprintf(ret, size, "%s", name[length] ? name + length : "/");
+	return true;
 }
 
 int cgroup_find(struct cgroup *ret, const char *name)

@@ -6,6 +6,8 @@
 #define KNELL_CLI_CGROUP_H
 
 #include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct cgroup {
@@ -19,5 +21,8 @@ struct cgroup {
  * another -errno; all but 0 after a complaint.
  */
 int cgroup_find(struct cgroup *ret, const char *name);
+
+/* The name, as in /proc/PID/cgroup, of the cgroup with this id, if it is there and we may know. */
+bool cgroup_name(char *ret, size_t size, uint64_t id);
 
 #endif

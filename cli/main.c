@@ -25,6 +25,7 @@ static const struct {
 	{ "run", cmd_run, "run a command, hear all its descendants, report" },
 	{ "watch", cmd_watch, "wait for the death of any process: when, how, by whom" },
 	{ "trace", cmd_trace, "tell live what happens to the processes of this system" },
+	{ "why", cmd_why, "why did it die? asks the audit log afterwards" },
 	{ "init", cmd_init, "PID 1 of a container: run a command, pass signals on, reap orphans" },
 	{ "doctor", cmd_doctor, "tell which sources of events work here, and why others do not" },
 };

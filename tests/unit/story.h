@@ -47,6 +47,9 @@ struct knell_event *story_gap(struct story *story, uint64_t births, uint64_t dea
 struct knell_signal story_signal(int signo, uint32_t pid, const char *comm, uint32_t uid,
 				 uint32_t ppid, const char *pcomm);
 
+/* Tells every kind of record, every flag, every field known and every field unknown. */
+void story_tell_all(struct story *story);
+
 /* Queues it, or the record under construction. */
 void story_tell(struct story *story, const struct knell_event *event);
 
