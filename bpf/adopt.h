@@ -86,6 +86,7 @@ int adopt(struct bpf_iter__task *ctx)
 		if (!(order.slot_flags & SLOT_QUIET))
 			slot->flags &= ~SLOT_QUIET;
 		order.slot = KNELL_INTEREST_SLOT(entry);
+		order.start = start_of(task);
 		return 0;
 	}
 	if (order.mode == ADOPT_CHILDREN) {
@@ -108,6 +109,7 @@ int adopt(struct bpf_iter__task *ctx)
 	index = take_in(&from, task);
 	if (index) {
 		order.slot = index;
+		order.start = start_of(task);
 		order.adopted++;
 		return 0;
 	}

@@ -185,6 +185,7 @@ struct knell_adopt {
 	__u32 adopted; /* how many were taken in by this pass */
 	__u32 refused; /* for how many there was no slot */
 	__u32 slot;    /* the last one that was taken in, or found to be in already */
+	__u64 start;   /* whose it is: by now it may be another one's */
 };
 
 /* Which processes a stream tells of. A process that passes once is followed until its death. */

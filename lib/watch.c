@@ -177,7 +177,7 @@ static int ask_source(struct target *t)
 	const struct knell_watch_options *o = &t->watch->options;
 	struct knell_source *source = t->watch->watches->engine->source;
 	uint32_t flags = o->flags & KNELL_W_SUBTREE;
-	struct knell_task_id id;
+	struct knell_task_id id = { 0 };
 	int r = -EALREADY;
 
 	if (o->moment == KNELL_AT_DEAD)
@@ -194,9 +194,15 @@ static int ask_source(struct target *t)
 		r = -EALREADY;
 	if (r != -ESRCH && r != -EALREADY)
 		return r;
-	/* The source will say nothing: it is over, or cannot be heard. */
 	t->moment = KNELL_AT_DEAD;
-	id = knell_pidfd_identity(t->fd, t->pid);
+	if (id.start && knell_engine_split(source->engine)) {
+		/* It died while it was asked for: a reaper may be about to look for us. */
+		t->heard = true;
+		t->has_status = knell_pidfd_status(t->fd, &t->status) == 0;
+	} else {
+		/* The source will say nothing: it is over, or cannot be heard. */
+		id = knell_pidfd_identity(t->fd, t->pid);
+	}
 	target_put_in_table(t, &id);
 	return target_arm(t, EPOLLIN);
 }

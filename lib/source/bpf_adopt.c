@@ -144,6 +144,7 @@ int bpf_watch(struct knell_source *source, int pidfd, uint32_t flags, uint64_t c
 		.slot_flags = SLOT_ROOT | (flags & KNELL_W_SUBTREE ? SLOT_INHERIT : 0) |
 			      (flags & KNELL_WATCH_QUIET ? SLOT_QUIET : 0),
 	};
+	struct knell_task_id id;
 	int r;
 
 	r = bpf_adopt(s, &order, pidfd);
@@ -155,10 +156,16 @@ int bpf_watch(struct knell_source *source, int pidfd, uint32_t flags, uint64_t c
 				  s->options.reserve);
 	if (!order.slot)
 		return -ESRCH;
+	id = s->slots[order.slot].task;
 	/* Sequentially consistent: pairs with say_once(). */
-	if (__atomic_load_n(&s->told[order.slot], __ATOMIC_SEQ_CST) & TOLD_EXIT)
-		return -EALREADY; /* a zombie whose exit was told before this watch was set */
-	*ret_id = s->slots[order.slot].task;
+	if (__atomic_load_n(&s->told[order.slot], __ATOMIC_SEQ_CST) & TOLD_EXIT ||
+	    __atomic_load_n(&s->slots[order.slot].task.start, __ATOMIC_ACQUIRE) != order.start) {
+		/* A zombie: its exit was told before this watch was set, or is being told now. */
+		if (id.start == order.start)
+			*ret_id = id;
+		return -EALREADY;
+	}
+	*ret_id = id;
 	if (cookie)
 		__atomic_store_n(&s->cookie[order.slot], cookie, __ATOMIC_RELEASE);
 	if (!(flags & KNELL_W_SUBTREE))

@@ -73,8 +73,9 @@ struct knell_source_ops {
 	 * of its descendants, too, also of those that live already. The pidfd is the caller's, and
 	 * open until the verdict. Stored first, then checked: if it returns 0 the exit record will
 	 * come, also of a process that is a zombie by now. Fills in its identity as its records
-	 * will have it. -ESRCH: it is gone;
-	 * -EALREADY: its exit was told before. -ENOTSUP, -ENOSPC, ... NULL: cannot.
+	 * will have it. -ESRCH: it is gone; -EALREADY: its exit was told before, or, with reapers,
+	 * is being told: then the identity is filled in if it is known. -ENOTSUP, -ENOSPC, ...
+	 * NULL: cannot.
 	 */
 	int (*watch)(struct knell_source *source, int pidfd, uint32_t flags, uint64_t cookie,
 		     struct knell_task_id *ret_id);

@@ -6,10 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -243,6 +245,34 @@ pid_t spawn(const struct spawn *how, const char *const argv[])
 		how->prepare();
 	execv(argv[0], (char *const *)argv);
 	_exit(198);
+}
+
+/* Goes on in a child, which dies with its parent; that stays behind and ends as it does. */
+static void go_on_in_child(void)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid < 0)
+		_exit(199);
+	if (pid) {
+		waitpid(pid, &status, 0);
+		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 198);
+	}
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
+void become_first_blind(void)
+{
+	if (unshare(CLONE_NEWPID | CLONE_NEWNS) < 0)
+		_exit(199);
+	go_on_in_child();
+}
+
+void become_blind(void)
+{
+	become_first_blind();
+	go_on_in_child();
 }
 
 int await_exit_for(pid_t pid, double seconds)

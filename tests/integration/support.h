@@ -66,6 +66,13 @@ struct spawn {
 
 pid_t spawn(const struct spawn *how, const char *const argv[]);
 
+/*
+ * For `prepare`, or the body of one: as PID 1 of a pid namespace, or as another one there, with a
+ * /proc that is not its own. What these need is refused to others than root: exit status 199.
+ */
+void become_first_blind(void);
+void become_blind(void);
+
 /* Waits for a child; after a generous limit kills it and fails the test. */
 int await_exit(pid_t pid);
 int await_exit_for(pid_t pid, double seconds);

@@ -725,38 +725,9 @@ END_TEST
 
 /* ---- PID 1 ---- */
 
-/* Goes on in a child, which dies with its parent; that stays behind and ends as it does. */
-static void go_on_in_child(void)
-{
-	int status = 0;
-	pid_t pid = fork();
-
-	if (pid < 0)
-		_exit(199);
-	if (pid) {
-		waitpid(pid, &status, 0);
-		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 198);
-	}
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-}
-
-/* As PID 1 of a pid namespace with a /proc that is not its own. */
-static void become_blind_first(void)
-{
-	if (unshare(CLONE_NEWPID | CLONE_NEWNS) < 0)
-		_exit(199);
-	go_on_in_child();
-}
-
-static void become_blind_second(void)
-{
-	become_blind_first();
-	go_on_in_child();
-}
-
 static void become_first(void)
 {
-	become_blind_first();
+	become_first_blind();
 	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("proc", "/proc", "proc", 0, NULL) < 0)
 		_exit(199);
@@ -790,9 +761,9 @@ START_TEST(proc_of_another_namespace)
 	struct init init = {
 		.options = LIST("--orphans=kill", "--grace=1"),
 		.command = SHELL("sleep 50 & exit 3"),
-		.how.prepare = become_blind_first,
+		.how.prepare = become_first_blind,
 	};
-	struct spawn how = { .prepare = become_blind_first };
+	struct spawn how = { .prepare = become_first_blind };
 	double start;
 
 	if (await_exit(spawn(&how, SHELL("exit 0"))))
@@ -801,7 +772,7 @@ START_TEST(proc_of_another_namespace)
 	run_expecting(&init, 3);
 	ck_assert_msg(now() - start < test_seconds(15), "it did not find the orphan");
 	/* Not even kill(-1) is there for this one: it says so, and ends. */
-	init.how.prepare = become_blind_second;
+	init.how.prepare = become_blind;
 	start = now();
 	run_expecting(&init, 3);
 	ck_assert_msg(now() - start < test_seconds(15), "it waited for the orphan");

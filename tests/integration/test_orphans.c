@@ -196,6 +196,28 @@ START_TEST(stopped_orphans_are_ended)
 }
 END_TEST
 
+/* A /proc of another pid namespace tells of others: nobody there is to be killed. */
+START_TEST(orphans_in_a_foreign_proc)
+{
+	struct run run = {
+		.source = "none",
+		.options = LIST("--orphans=kill", "--grace=1"),
+		.command = LIST("/bin/sh", "-c", "sleep 50 & exit 5"),
+		.how.prepare = become_blind,
+	};
+	struct spawn how = { .prepare = become_blind };
+	double start;
+
+	if (await_exit(spawn(&how, LIST("/bin/sh", "-c", "exit 0"))))
+		test_skip("no pid namespace of one's own here: that needs root");
+	start = now();
+	run_knell(&run);
+	expect_exit(&run, 5);
+	ck_assert_msg(now() - start < test_seconds(15), "it waited for the orphan");
+	ck_assert_uint_eq(count_of(run.err, "/proc does not tell who they are"), 1);
+}
+END_TEST
+
 START_TEST(command_that_dies_leaves_orphans)
 {
 	struct run run = {
@@ -245,6 +267,7 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, orphans_are_terminated);
 	tcase_add_test(tcase, stubborn_orphans_are_killed);
 	tcase_add_test(tcase, stopped_orphans_are_ended);
+	tcase_add_test(tcase, orphans_in_a_foreign_proc);
 	tcase_add_test(tcase, command_that_dies_leaves_orphans);
 	tcase_add_test(tcase, many_orphans_leave_no_zombies);
 }

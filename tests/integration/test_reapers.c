@@ -324,6 +324,11 @@ static void need_two_cpus(void)
 		test_skip("CPUs 0 and 1 are needed");
 	if (!is_split())
 		test_skip("%s has one stream for all CPUs, so one reaper", test_source());
+	/* Homes of others have their reapers on these two, then. */
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	CPU_SET(1, &set);
+	ck_assert_int_eq(sched_setaffinity(0, sizeof(set), &set), 0);
 }
 
 /* Something happens on this CPU, and again: then its home has its own reaper. */
