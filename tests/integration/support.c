@@ -3,6 +3,7 @@
  * support.c - files, processes and `knell run` for the integration tests; see support.h. The JSON
  * reader and the comparison with the truth are in records.c.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -119,6 +120,18 @@ void write_file(const char *path, const char *text)
 
 	ck_assert_msg(file && fputs(text, file) >= 0 && !fclose(file), "%s: %s", path,
 		      strerror(errno));
+}
+
+unsigned int count_entries(const char *path)
+{
+	DIR *dir = opendir(path);
+	unsigned int n = 0;
+
+	ck_assert_msg(dir != NULL, "%s: %s", path, strerror(errno));
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
 }
 
 bool file_exists(const char *path)

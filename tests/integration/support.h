@@ -47,6 +47,9 @@ char *read_file(const char *path);
 void write_file(const char *path, const char *text);
 bool file_exists(const char *path);
 
+/* How many names there are in a folder, . and .. included: /proc/self/fd, /proc/self/task. */
+unsigned int count_entries(const char *path);
+
 /* Waits until a line in `path` begins with `word`, and scans the numbers after it. */
 int await_line(const char *path, const char *word, int numbers[], int count);
 int await_number(const char *path, const char *word);

@@ -190,17 +190,6 @@ static void on_child(int signo)
 	__atomic_add_fetch(&signals, 1, __ATOMIC_RELAXED);
 }
 
-static unsigned int open_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned int n = 0;
-
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 static void expect_right(const struct worker *w, unsigned int done, const char *who)
 {
 	ck_assert_msg(w->wrong == 0, "%s: %u of %u wrong, first: %s", who, w->wrong, w->done,
@@ -228,7 +217,7 @@ START_TEST(everybody_at_once)
 						 .flags = _i ? KNELL_NURSERY_WAIT : 0 };
 	struct knell_nursery *nursery;
 	pthread_t threads[BODIES];
-	unsigned int fds = open_fds(), n = test_scaled(200);
+	unsigned int fds = count_entries("/proc/self/fd"), n = test_scaled(200);
 
 	sigaction(SIGCHLD, &handler, NULL);
 	ck_assert_int_eq(knell_nursery_open(&nursery, &options), 0);
@@ -246,7 +235,7 @@ START_TEST(everybody_at_once)
 	expect_no_child_left();
 	knell_nursery_close(nursery);
 	expect_no_child_left();
-	ck_assert_uint_eq(open_fds(), fds);
+	ck_assert_uint_eq(count_entries("/proc/self/fd"), fds);
 }
 END_TEST
 

@@ -19,30 +19,6 @@
 
 const char test_suite_name[] = "library";
 
-static unsigned int open_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned int n = 0;
-
-	ck_assert(dir != NULL);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
-static unsigned int threads(void)
-{
-	DIR *dir = opendir("/proc/self/task");
-	unsigned int n = 0;
-
-	ck_assert(dir != NULL);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n - 2;
-}
-
 /*
  * A loop that is not ours: a timer of its own and Knell's descriptor, level-triggered. The death
  * must make the descriptor readable by itself, and it must fall silent once all is dispatched.
@@ -230,13 +206,13 @@ START_TEST(nothing_is_left_behind)
 	/* What is made once and for all is made now, and malloc(3) fills its caches. */
 	for (i = 0; i < 16; i++)
 		live_and_close();
-	before = open_fds();
-	n_threads = threads();
+	before = count_entries("/proc/self/fd");
+	n_threads = count_entries("/proc/self/task");
 	allocated = mallinfo2().uordblks;
 	for (i = 0; i < 8; i++)
 		live_and_close();
-	ck_assert_uint_eq(open_fds(), before);
-	ck_assert_uint_eq(threads(), n_threads);
+	ck_assert_uint_eq(count_entries("/proc/self/fd"), before);
+	ck_assert_uint_eq(count_entries("/proc/self/task"), n_threads);
 	/* This test itself keeps the names of programs. Sanitizers count elsewhere: 0. */
 	allocated = mallinfo2().uordblks - allocated;
 	ck_assert_msg(allocated < 3000 || allocated > SIZE_MAX / 2, "%zu bytes are still allocated",

@@ -646,18 +646,6 @@ END_TEST
 
 /* ---- coming and going ---- */
 
-static unsigned int entries(const char *path)
-{
-	DIR *dir = opendir(path);
-	unsigned int n = 0;
-
-	ck_assert_ptr_nonnull(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 /* Ours, by their names: a sanitizer may have threads of its own. */
 static unsigned int reaper_threads(void)
 {
@@ -682,7 +670,7 @@ static unsigned int reaper_threads(void)
 START_TEST(start_and_stop)
 {
 	unsigned int n = test_scaled(20000), rounds = 0;
-	unsigned int fds = entries("/proc/self/fd");
+	unsigned int fds = count_entries("/proc/self/fd");
 	double end = now() + test_seconds(PATIENCE);
 	struct log log;
 	char number[16];
@@ -719,14 +707,14 @@ START_TEST(start_and_stop)
 		reap(&log);
 	}
 	log_close(&log);
-	ck_assert_uint_eq(entries("/proc/self/fd"), fds);
+	ck_assert_uint_eq(count_entries("/proc/self/fd"), fds);
 }
 END_TEST
 
 /* Closed in the middle of it all. */
 START_TEST(close_in_a_storm)
 {
-	unsigned int fds = entries("/proc/self/fd");
+	unsigned int fds = count_entries("/proc/self/fd");
 	struct log log;
 	pid_t pid;
 
@@ -740,7 +728,7 @@ START_TEST(close_in_a_storm)
 			;
 	}
 	ck_assert_uint_eq(reaper_threads(), 0);
-	ck_assert_uint_eq(entries("/proc/self/fd"), fds);
+	ck_assert_uint_eq(count_entries("/proc/self/fd"), fds);
 }
 END_TEST
 
