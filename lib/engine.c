@@ -124,6 +124,7 @@ static int open_with(struct knell_engine **ret_engine, const struct knell_source
 	engine->reap_fd = -1;
 	engine->flags = o->flags;
 	init_locks(engine);
+	engine->options = *o;
 	r = ops->open(&engine->source, engine, o);
 	if (r < 0) {
 		knell_close(engine);
@@ -226,6 +227,22 @@ struct knell_engine *knell_close(struct knell_engine *engine)
 const char *knell_source(const struct knell_engine *engine)
 {
 	return engine->source->ops->name;
+}
+
+uint32_t knell_can(const struct knell_engine *engine)
+{
+	return engine->source->ops->can;
+}
+
+void knell_get_options(const struct knell_engine *engine, struct knell_options *ret_options)
+{
+	struct knell_options o = engine->options;
+	size_t size = ret_options->size;
+
+	o.size = size;
+	o.source = knell_source(engine);
+	memset(ret_options, 0, size);
+	memcpy(ret_options, &o, size < sizeof(o) ? size : sizeof(o));
 }
 
 int knell_fd(const struct knell_engine *engine)

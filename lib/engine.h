@@ -36,8 +36,9 @@ struct ring_count {
 
 struct knell_engine {
 	struct knell_source *source;
-	uint32_t flags; /* KNELL_O_* */
-	int epoll_fd;   /* knell_fd(): of the source's descriptor and those of watches */
+	uint32_t flags;               /* KNELL_O_* */
+	struct knell_options options; /* complete; the string of `source` is not ours */
+	int epoll_fd; /* knell_fd(): of the source's descriptor and those of watches */
 	struct knell_watches *watches; /* NULL before the first one: see watch.h */
 	struct watcher *watchers;
 	size_t watcher_count;

@@ -84,6 +84,15 @@ const char *knell_last_error(void);
 /* The name of the source in use, e.g. "bpf". */
 const char *knell_source(const struct knell_engine *engine);
 
+/* What that source can do: KNELL_CAN_*, as knell_probe() has it, without trying anything. */
+uint32_t knell_can(const struct knell_engine *engine);
+
+/*
+ * How the engine was opened, defaults filled in, `source` as knell_source() has it. The caller sets
+ * `size`; what this library does not know of it becomes zero.
+ */
+void knell_get_options(const struct knell_engine *engine, struct knell_options *ret_options);
+
 /* A descriptor that polls readable (POLLIN) when knell_dispatch() has something to do. */
 int knell_fd(const struct knell_engine *engine);
 

@@ -109,10 +109,11 @@ static void set_birth(struct cn_source *s, struct cn_process *p, const struct cn
 	p->parent = cn_identify(s, (uint32_t)m->event.event_data.fork.parent_tgid);
 	cds_list_del_init(&p->found);
 	p->expected = false;
-	p->told = true;
 	p->seen = 0;
 	cn_check_filter(s, p);
-	if (cn_wanted(s, p))
+	/* One that passes only later is told then, as found alive. */
+	p->told = cn_wanted(s, p);
+	if (p->told)
 		cn_tell_birth(s, p, &p->leader, m);
 }
 

@@ -136,10 +136,11 @@ static void consume(struct account *account, uint32_t ring_size)
 		.filter = { .match = KNELL_MATCH_UID, .uid = NOBODY },
 	};
 	struct knell_engine *engine;
+	struct verify *verify;
 
 	begin_life();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (knell_open(&engine, &options) ||
+	if (knell_open(&engine, &options) || verify_open(&verify, engine, NULL) ||
 	    knell_watcher_add(engine, KNELL_MASK_ALL, on_event, account))
 		_exit(1);
 	account->ready = 1;
@@ -150,7 +151,12 @@ static void consume(struct account *account, uint32_t ring_size)
 		if (knell_dispatch(engine) < 0)
 			_exit(2);
 	}
+	if (verify_check_end(verify)) {
+		fprintf(stderr, "%s\n", verify_text(verify, 0));
+		_exit(3);
+	}
 	knell_close(engine);
+	verify_close(verify);
 	_exit(0);
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -54,12 +55,21 @@ void ear_open(struct ear *ear, const struct knell_options *options)
 	r = knell_open(&ear->engine, &complete);
 	ck_assert_msg(r == 0, "knell_open: %s: %s", strerror(-r), knell_last_error());
 	ck_assert_str_eq(knell_source(ear->engine), complete.source);
+	ck_assert_int_eq(verify_open(&ear->verify, ear->engine, NULL), 0);
 	ck_assert_int_eq(knell_watcher_add(ear->engine, KNELL_MASK_ALL, on_event, ear), 0);
 }
 
 void ear_close(struct ear *ear)
 {
+	uint64_t violations = verify_check_end(ear->verify);
+
+	for (size_t i = 0; verify_text(ear->verify, i); i++)
+		fprintf(stderr, "%s\n", verify_text(ear->verify, i));
+	ck_assert_msg(violations == 0, "%llu violations: %s", (unsigned long long)violations,
+		      verify_text(ear->verify, 0) ? verify_text(ear->verify, 0) : "no text");
+	ck_assert_uint_eq(verify_unjudged(ear->verify), 0);
 	ear->engine = knell_close(ear->engine);
+	ear->verify = verify_close(ear->verify);
 	ck_assert_ptr_null(ear->engine);
 	free(ear->all);
 	ear->all = NULL;

@@ -8,9 +8,11 @@
 #include <knell/knell.h>
 
 #include "support.h"
+#include "watchers/verify.h"
 
 struct ear {
 	struct knell_engine *engine;
+	struct verify *verify;            /* its conscience */
 	uint64_t heard[KNELL_KIND_MAX];   /* of processes, and gaps */
 	uint64_t threads[KNELL_KIND_MAX]; /* of threads */
 	struct knell_gap gap;             /* sums */
@@ -20,7 +22,10 @@ struct ear {
 	int status;
 };
 
-/* With the suite's source unless the options have one. */
+/*
+ * With the suite's source unless the options have one. All that it hears is verified: ear_close()
+ * fails the test if the order of lives was not as the contracts have it, and shows how.
+ */
 void ear_open(struct ear *ear, const struct knell_options *options);
 void ear_close(struct ear *ear);
 

@@ -291,6 +291,40 @@ START_TEST(test_defaults)
 }
 END_TEST
 
+/* What a watcher may ask of its engine; also one that was built when the struct was shorter. */
+START_TEST(test_asked_how_it_was_opened)
+{
+	struct knell_options o = { .size = sizeof(o), .flags = KNELL_O_FREE, .reserve = 7 }, is;
+	struct {
+		struct knell_options o;
+		char more[8];
+	} newer;
+	struct knell_engine *engine;
+
+	o.filter.match = KNELL_MATCH_UID;
+	ck_assert_int_eq(fake_open_able(&engine, &o, KNELL_CAN_FORK | KNELL_CAN_IDS), 0);
+	ck_assert_uint_eq(knell_can(engine), KNELL_CAN_FORK | KNELL_CAN_IDS);
+	is.size = sizeof(is);
+	knell_get_options(engine, &is);
+	ck_assert_uint_eq(is.size, sizeof(is));
+	ck_assert_str_eq(is.source, "fake");
+	ck_assert_uint_eq(is.flags, KNELL_O_FREE);
+	ck_assert_uint_eq(is.reserve, 7);
+	ck_assert_uint_eq(is.batch_ms, 10);
+	ck_assert_uint_eq(is.filter.match, KNELL_MATCH_UID);
+	memset(&newer, 1, sizeof(newer));
+	newer.o.size = sizeof(newer);
+	knell_get_options(engine, &newer.o);
+	ck_assert_mem_eq(newer.more, "\0\0\0\0\0\0\0", sizeof(newer.more));
+	memset(&is, 1, sizeof(is));
+	is.size = offsetof(struct knell_options, ring_size);
+	knell_get_options(engine, &is);
+	ck_assert_uint_eq(is.reserve, 7);
+	ck_assert_uint_eq(is.ring_size, 0x01010101);
+	knell_close(engine);
+}
+END_TEST
+
 START_TEST(test_unknown_source)
 {
 	struct knell_options o = { .size = sizeof(o), .source = "no-such" };
@@ -361,6 +395,7 @@ Suite *unit_suite(void)
 	tcase_add_test(tc, test_options);
 	tcase_add_test(tc, test_options_of_a_newer_caller);
 	tcase_add_test(tc, test_defaults);
+	tcase_add_test(tc, test_asked_how_it_was_opened);
 	tcase_add_test(tc, test_unknown_source);
 	tcase_add_test(tc, test_none);
 	tcase_add_test(tc, test_names);
