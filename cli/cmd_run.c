@@ -32,7 +32,7 @@ static void print_help(void)
 	       "  --tree            draw the tree of processes before the report\n"
 	       "  --json=FILE       write a JSON Lines record for each event (-: standard output)\n"
 	       "  --threads         with --json: records of threads, too\n"
-	       "  --args            record command arguments\n"
+	       "  --args            record command arguments\n" WITH_HELP
 	       "  --progress        keep a live line on the terminal\n"
 	       "  --exit-status     if COMMAND dies of a signal exit with 128+n, do not die of it, "
 	       "too\n"
@@ -54,7 +54,8 @@ enum {
 	OPT_ARGS,
 	OPT_PROGRESS,
 	OPT_EXIT_STATUS,
-	OPT_RESERVE
+	OPT_RESERVE,
+	OPT_WITH
 };
 
 static const struct option long_options[] = {
@@ -70,6 +71,7 @@ static const struct option long_options[] = {
 	{ "progress", no_argument, NULL, OPT_PROGRESS },
 	{ "exit-status", no_argument, NULL, OPT_EXIT_STATUS },
 	{ "reserve", required_argument, NULL, OPT_RESERVE },
+	{ "with", required_argument, NULL, OPT_WITH },
 	{ "help", no_argument, NULL, 'h' },
 	{ 0 },
 };
@@ -124,6 +126,8 @@ static int parse_option(struct run_options *o, int option)
 		return 0;
 	case OPT_RESERVE:
 		return parse_reserve(optarg, &o->engine.reserve);
+	case OPT_WITH:
+		return with_add(&o->with, optarg, &o->engine.flags);
 	}
 	return -EINVAL; /* getopt has complained */
 }
@@ -190,6 +194,16 @@ static int open_report(struct run *run)
 	return -errno;
 }
 
+static int attach(struct run *run)
+{
+	const struct with_wish wish = {
+		.kinds = KNELL_MASK_ALL,
+		.threads = run->options.threads,
+	};
+
+	return with_open(&run->options.with, run->engine, &wish);
+}
+
 static int open_outputs(struct run *run)
 {
 	const struct run_options *o = &run->options;
@@ -211,7 +225,7 @@ static int open_outputs(struct run *run)
 		if (r < 0)
 			complain("cannot write JSON to '%s': %s", o->json_path, strerror(-r));
 	}
-	return r;
+	return r < 0 ? r : attach(run);
 }
 
 static int prepare(struct run *run)
@@ -278,6 +292,12 @@ static void close_json(struct run *run)
 			 result.torn ? "; its last line is cut" : "");
 }
 
+static void close_with(struct run *run)
+{
+	if (with_close(&run->options.with))
+		run->with_failed = true;
+}
+
 static void complain_of_exec(const struct run *run)
 {
 	if (run->exec_error)
@@ -291,14 +311,17 @@ static void finish(struct run *run)
 
 	if (r < 0)
 		complain("cannot tell what still runs: %s", knell_last_error());
+	with_last_look(&run->options.with);
 	run->progress = progress_free(run->progress);
 	complain_of_exec(run);
 	print_report(run);
 	close_json(run);
+	close_with(run);
 }
 
 static void close_all(struct run *run)
 {
+	close_with(run);
 	run->engine = knell_close(run->engine);
 	run->progress = progress_free(run->progress);
 	if (run->json)
@@ -309,6 +332,8 @@ static void close_all(struct run *run)
 
 static int exit_status(const struct run *run)
 {
+	if (WIFEXITED(run->status) && WEXITSTATUS(run->status) == 0 && run->with_failed)
+		return STATUS_FAILED;
 	if (WIFEXITED(run->status))
 		return WEXITSTATUS(run->status);
 	if (!run->options.exit_status)
@@ -325,8 +350,10 @@ int cmd_run(int argc, char **argv)
 	};
 	int r = parse_options(&run.options, argc, argv);
 
-	if (r != 0)
+	if (r != 0) {
+		with_close(&run.options.with);
 		return r > 0 ? 0 : STATUS_FAILED;
+	}
 	r = prepare(&run);
 	if (r == 0)
 		r = run_start(&run);

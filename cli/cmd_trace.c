@@ -31,7 +31,7 @@ static void print_help(void)
 	       "  --threads         threads, too\n"
 	       "  --args            arguments of exec, too\n"
 	       "  --json[=FILE]     JSON Lines instead of a table\n"
-	       "  --count=N         end after N events\n"
+	       "  -q, --quiet       no table\n" WITH_HELP "  --count=N         end after N events\n"
 	       "  --duration=TIME   end after TIME: seconds, or with s, m, h or d\n"
 	       "  --source=NAME     bpf or connector; auto: the best that works (default)\n"
 	       "  --reserve=N       processes whose deaths cannot be lost (default: 32768)\n"
@@ -52,7 +52,8 @@ enum {
 	OPT_COUNT,
 	OPT_DURATION,
 	OPT_SOURCE,
-	OPT_RESERVE
+	OPT_RESERVE,
+	OPT_WITH
 };
 
 static const struct option long_options[] = {
@@ -68,6 +69,8 @@ static const struct option long_options[] = {
 	{ "duration", required_argument, NULL, OPT_DURATION },
 	{ "source", required_argument, NULL, OPT_SOURCE },
 	{ "reserve", required_argument, NULL, OPT_RESERVE },
+	{ "quiet", no_argument, NULL, 'q' },
+	{ "with", required_argument, NULL, OPT_WITH },
 	{ "help", no_argument, NULL, 'h' },
 	{ 0 },
 };
@@ -223,6 +226,11 @@ static int parse_option(struct trace_options *o, int option)
 		return 0;
 	case OPT_RESERVE:
 		return parse_reserve(optarg, &o->engine.reserve) < 0 ? STATUS_FAILED : 0;
+	case OPT_WITH:
+		return with_add(&o->with, optarg, &o->engine.flags) < 0 ? STATUS_FAILED : 0;
+	case 'q':
+		o->quiet = true;
+		return 0;
 	}
 	return STATUS_FAILED; /* getopt has complained */
 }
@@ -248,6 +256,23 @@ static int check(struct trace_options *o, int argc, char **argv)
 	return 0;
 }
 
+/* 0: go on; -1: all is said; else the exit status, after a complaint. */
+static int parse_options(struct trace_options *o, int argc, char **argv)
+{
+	int option, status;
+
+	while ((option = getopt_long(argc, argv, "qh", long_options, NULL)) != -1) {
+		if (option == 'h') {
+			print_help();
+			return fflush(stdout) == 0 ? -1 : STATUS_FAILED;
+		}
+		status = parse_option(o, option);
+		if (status)
+			return status;
+	}
+	return check(o, argc, argv);
+}
+
 int cmd_trace(int argc, char **argv)
 {
 	struct trace trace = {
@@ -255,17 +280,11 @@ int cmd_trace(int argc, char **argv)
 		.options.engine.size = sizeof(trace.options.engine),
 		.pidfd = -1,
 	};
-	int option, status;
+	int status = parse_options(&trace.options, argc, argv);
 
-	while ((option = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
-		if (option == 'h') {
-			print_help();
-			return fflush(stdout) == 0 ? 0 : STATUS_FAILED;
-		}
-		status = parse_option(&trace.options, option);
-		if (status)
-			return status;
+	if (status) {
+		with_close(&trace.options.with);
+		return status > 0 ? status : 0;
 	}
-	status = check(&trace.options, argc, argv);
-	return status ? status : trace_run(&trace);
+	return trace_run(&trace);
 }

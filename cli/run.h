@@ -20,6 +20,7 @@
 #include "watchers/progress.h"
 #include "watchers/report.h"
 #include "watchers/tree.h"
+#include "with.h"
 
 enum orphan_policy {
 	ORPHANS_LEAVE,
@@ -37,6 +38,7 @@ struct run_options {
 	bool tree;
 	bool threads;
 	bool progress;
+	struct with_list with;
 	bool exit_status; /* 128+n instead of dying of the signal */
 	char **command;
 };
@@ -68,6 +70,7 @@ struct run {
 	uint64_t ended;       /* of the command; 0: it runs */
 	uint64_t own_cpu;     /* ours, before the command started */
 	uint64_t orphans_met; /* ended after the command, and waited for or killed */
+	bool with_failed;     /* a watcher found fault */
 	bool orphans_unseen;  /* those that are to be killed: we cannot find them */
 };
 

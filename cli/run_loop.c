@@ -77,6 +77,7 @@ static int hear(struct run *run)
 	} while (reaped > 0 && run->dead);
 	if (run->json)
 		json_flush(run->json);
+	with_flush(&run->options.with);
 	if (run->progress)
 		progress_tick(run->progress, monotonic_now());
 	return r < 0 ? r : reaped == -ECHILD ? -ECHILD : 0;
@@ -96,12 +97,15 @@ static void pass_on(const struct run *run, const struct signalfd_siginfo *info)
 	kill(run->root, (int)info->ssi_signo);
 }
 
+/* A hang-up is for our own log, if there is one. */
 static void take_signals(struct run *run)
 {
 	struct signalfd_siginfo info;
 
 	while (read(run->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-		if (info.ssi_signo != SIGCHLD)
+		if (info.ssi_signo == SIGHUP && with_takes_hangup(&run->options.with))
+			with_reopen(&run->options.with);
+		else if (info.ssi_signo != SIGCHLD)
 			pass_on(run, &info);
 	}
 }

@@ -13,7 +13,7 @@
 #include "cli.h"
 #include "stop.h"
 
-static volatile sig_atomic_t asked;
+static volatile sig_atomic_t asked, hung_up;
 static int wake_fd = -1;
 static sigset_t taken; /* those whose handling we changed; it was the default */
 static sigset_t mask;
@@ -31,6 +31,13 @@ static void wake(void)
 static void on_stop(int signo)
 {
 	asked = signo;
+	wake();
+}
+
+static void on_hangup(int signo)
+{
+	(void)signo;
+	hung_up = 1;
 	wake();
 }
 
@@ -91,6 +98,27 @@ int stop_open(bool children)
 		return r;
 	}
 	return wake_fd;
+}
+
+int stop_keep_hangup(void)
+{
+	struct sigaction action = { .sa_handler = on_hangup, .sa_flags = SA_RESTART };
+	int r;
+
+	sigaddset(&taken, SIGHUP);
+	if (sigaction(SIGHUP, &action, NULL) == 0)
+		return 0;
+	r = -errno;
+	complain("cannot take SIGHUP: %s", strerror(-r));
+	return r;
+}
+
+bool stop_hangup(void)
+{
+	if (!hung_up)
+		return false;
+	hung_up = 0;
+	return true;
 }
 
 void stop_drain(void)

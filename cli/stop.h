@@ -16,6 +16,13 @@
  */
 int stop_open(bool children);
 
+/*
+ * From now on HUP does not ask us to end, also if the caller has ignored it: stop_hangup() is true
+ * once after each. 0, or -errno after a complaint.
+ */
+int stop_keep_hangup(void);
+bool stop_hangup(void);
+
 /* Makes the descriptor silent until the next signal. Look at what has happened after it. */
 void stop_drain(void);
 

@@ -17,13 +17,16 @@
 #include "lives.h"
 #include "text.h"
 #include "watchers/json.h"
+#include "with.h"
 
 struct trace_options {
 	struct knell_options engine;
-	uint32_t kinds;    /* KNELL_MASK() of those to tell */
-	bool ids_asked;    /* uid or gid were asked for by name */
-	pid_t pid;         /* its subtree; 0: the whole system */
-	const char *json;  /* NULL: the table */
+	uint32_t kinds;   /* KNELL_MASK() of those to tell */
+	bool ids_asked;   /* uid or gid were asked for by name */
+	pid_t pid;        /* its subtree; 0: the whole system */
+	const char *json; /* NULL: the table */
+	bool quiet;       /* no table */
+	struct with_list with;
 	uint64_t count;    /* end after so many events; 0: never */
 	uint64_t duration; /* end after so many ns; 0: never */
 };
@@ -32,8 +35,8 @@ struct trace {
 	struct trace_options options;
 	struct knell_engine *engine;
 	struct json *json;
-	struct text *text;
-	bool columns; /* for a terminal: aligned, with a header */
+	struct text *text; /* NULL: JSON, or nothing */
+	bool columns;      /* for a terminal: aligned, with a header */
 	bool colour;
 	int pidfd;
 
@@ -43,6 +46,7 @@ struct trace {
 	struct lives lives; /* of the subtree */
 	bool root_dead;
 	bool root_absent;
+	bool with_failed; /* a watcher found fault */
 	bool done;        /* --count is reached */
 	uint32_t unknown; /* what was said to be unknown: KNELL_U_* */
 	int status;

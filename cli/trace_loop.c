@@ -75,7 +75,7 @@ static int on_event(const struct knell_event *e, void *userdata)
 	trace->done = trace->options.count && trace->told >= trace->options.count;
 	if (trace->json)
 		json_write(trace->json, e);
-	else
+	else if (trace->text)
 		trace_print(trace, e);
 	return 0;
 }
@@ -106,9 +106,13 @@ static bool is_over(struct trace *trace)
 /* 0; -EPIPE, -EINTR: nobody reads; another -errno after a complaint. */
 static int hear(struct trace *trace)
 {
-	int heard = knell_dispatch(trace->engine), r;
+	int heard = knell_dispatch(trace->engine), r = 0;
 
-	r = trace->json ? json_flush(trace->json) : text_flush(trace->text);
+	if (trace->json)
+		r = json_flush(trace->json);
+	else if (trace->text)
+		r = text_flush(trace->text);
+	with_flush(&trace->options.with);
 	if (heard < 0) {
 		complain("the %s source broke: %s", knell_source(trace->engine),
 			 knell_last_error());
@@ -139,6 +143,8 @@ static int loop(struct trace *trace, int stop_fd)
 			return -errno;
 		if (fds[0].revents)
 			stop_drain();
+		if (stop_hangup())
+			with_reopen(&trace->options.with);
 		r = hear(trace);
 	}
 	/* What is queued has happened before the end. */
@@ -192,6 +198,8 @@ static int open_output(struct trace *trace)
 			complain("cannot write JSON to '%s': %s", o->json, strerror(-r));
 		return r;
 	}
+	if (o->quiet)
+		return 0;
 	trace->text = malloc(sizeof(*trace->text));
 	if (!trace->text) {
 		complain("no memory for the table");
@@ -203,6 +211,16 @@ static int open_output(struct trace *trace)
 		trace->columns && !(no_color && *no_color) && !(term && strcmp(term, "dumb") == 0);
 	trace_print_header(trace);
 	return text_flush(trace->text);
+}
+
+static int attach(struct trace *trace)
+{
+	const struct with_wish wish = {
+		.kinds = trace->options.kinds,
+		.threads = trace->options.engine.flags & KNELL_O_THREADS,
+	};
+
+	return with_open(&trace->options.with, trace->engine, &wish);
 }
 
 static int watch_subtree(struct trace *trace)
@@ -252,6 +270,7 @@ static void close_all(struct trace *trace)
 	struct json_result result;
 	int r;
 
+	trace->with_failed = with_close(&trace->options.with);
 	trace->engine = knell_close(trace->engine);
 	lives_free(&trace->lives);
 	free(trace->text);
@@ -287,22 +306,27 @@ int trace_run(struct trace *trace)
 {
 	int stop_fd = stop_open(false), r;
 
-	if (stop_fd < 0)
+	if (stop_fd < 0 || (with_takes_hangup(&trace->options.with) && stop_keep_hangup() < 0))
 		return STATUS_FAILED;
 	r = trace->options.pid ? hold_process(trace) : 0;
 	if (r == 0)
 		r = open_engine(trace);
 	if (r == 0)
 		r = open_output(trace);
+	if (r == 0)
+		r = attach(trace);
 	trace->started = monotonic_now();
 	if (r == 0 && trace->options.pid)
 		r = watch_subtree(trace);
 	if (r == 0) {
 		r = loop(trace, stop_fd);
+		with_last_look(&trace->options.with);
 		sum_up(trace);
 	}
 	if (r == 0 && trace->root_absent)
 		r = -ESRCH;
 	close_all(trace);
+	if (r == 0 && trace->with_failed)
+		return STATUS_FAILED;
 	return status_of(r);
 }

@@ -227,6 +227,9 @@ static void write_exit(struct json *j, const struct knell_event *e)
 	write_usage(j, &death->usage, e->unknown);
 }
 
+/* No cause of the engine's: json_write_lost(). */
+#define GAP_AUDIT 0x100u
+
 static void write_gap(struct json *j, const struct knell_event *e)
 {
 	static const char *const causes[] = {
@@ -242,6 +245,8 @@ static void write_gap(struct json *j, const struct knell_event *e)
 	json_number(j, KEY("knell.gap.others"), gap->others);
 	if (gap->cause >= KNELL_GAP_RING && gap->cause <= KNELL_GAP_MISSED)
 		json_text(j, KEY("knell.gap.cause"), causes[gap->cause]);
+	else if (gap->cause == GAP_AUDIT)
+		json_text(j, KEY("knell.gap.cause"), "audit");
 }
 
 static void write_payload(struct json *j, const struct knell_event *e)
@@ -339,9 +344,11 @@ int json_open(struct json **ret_json, struct knell_engine *engine, const char *p
 		return -ENOMEM;
 	if (!(flags & JSON_INIT))
 		mask &= ~KNELL_MASK(KNELL_INIT);
+	if (flags & JSON_MEMORY)
+		flags |= JSON_BY_HAND;
 	j->flags = flags;
 	j->offset = clock_offset();
-	r = json_out_open(&j->out, path);
+	r = json_out_open(&j->out, flags & JSON_MEMORY ? NULL : path);
 	if (r < 0) {
 		free(j);
 		return r;
@@ -362,7 +369,84 @@ int json_flush(struct json *json)
 	return json_out_flush(&json->out);
 }
 
-static void write_summary(struct json *j)
+const char *json_lines(const struct json *json, size_t *ret_len)
+{
+	*ret_len = json->out.len;
+	return json->out.buf;
+}
+
+void json_take(struct json *json, size_t len)
+{
+	json_out_consume(&json->out, len);
+}
+
+void json_last_first(struct json *json)
+{
+	json_out_last_first(&json->out);
+}
+
+void json_unwrite(struct json *j, const struct knell_event *e)
+{
+	j->lost -= lost_in(e);
+	j->events -= e->kind != KNELL_GAP;
+	j->reconciled -= e->flags & KNELL_F_RECONCILED ? 1 : 0;
+	if (e->ring < j->ring_count)
+		j->skipped[e->ring] -= e->kind == KNELL_GAP ? lost_in(e) : 1;
+}
+
+/* A text of the system's; NULL: not known. */
+static void told(struct json *j, const char *name, size_t len, const char *text)
+{
+	if (text)
+		json_text(j, name, len, text);
+}
+
+void json_write_start(struct json *j, const struct json_start *start)
+{
+	json_begin(j);
+	json_time(j, KEY("timestamp"), now(CLOCK_BOOTTIME));
+	json_text(j, KEY("knell.event"), "start");
+	told(j, KEY("knell.boot_id"), start->boot_id);
+	told(j, KEY("knell.source"), start->source);
+	told(j, KEY("knell.version"), start->version);
+	told(j, KEY("host.name"), start->host);
+	flag(j, start->continued, KEY("knell.continued"));
+	json_end(j);
+}
+
+void json_write_lost(struct json *j, uint32_t ring, const struct json_count *lost)
+{
+	struct knell_event gap = {
+		.kind = KNELL_GAP,
+		.time = now(CLOCK_BOOTTIME),
+		.ring = ring,
+		.u.gap = {
+			.births = lost->births,
+			.deaths = lost->deaths,
+			.others = lost->others,
+			.cause = GAP_AUDIT,
+		},
+	};
+
+	write_event(j, &gap);
+}
+
+void json_write_suppressed(struct json *j, const struct json_count *count)
+{
+	uint64_t sum = count->births + count->deaths + count->others;
+
+	j->suppressed += sum;
+	json_begin(j);
+	json_time(j, KEY("timestamp"), now(CLOCK_BOOTTIME));
+	json_text(j, KEY("knell.event"), "suppressed");
+	json_number(j, KEY("knell.suppressed"), sum);
+	json_number(j, KEY("knell.suppressed.births"), count->births);
+	json_number(j, KEY("knell.suppressed.deaths"), count->deaths);
+	json_number(j, KEY("knell.suppressed.others"), count->others);
+	json_end(j);
+}
+
+void json_write_summary(struct json *j)
 {
 	json_begin(j);
 	json_time(j, KEY("timestamp"), now(CLOCK_BOOTTIME));
@@ -370,6 +454,8 @@ static void write_summary(struct json *j)
 	json_number(j, KEY("knell.events"), j->events);
 	json_number(j, KEY("knell.lost"), j->lost);
 	json_number(j, KEY("knell.reconciled"), j->reconciled);
+	if (j->suppressed)
+		json_number(j, KEY("knell.suppressed"), j->suppressed);
 	if (j->out.unwritten)
 		json_number(j, KEY("knell.unwritten"), j->out.unwritten);
 	json_end(j);
@@ -383,11 +469,13 @@ int json_close(struct json *json, struct json_result *ret_result)
 	if (!json)
 		return 0;
 	out = &json->out;
-	if (json->gen)
-		write_summary(json);
-	json_out_flush(out);
-	json_out_abandon(out);
-	json_out_close(out);
+	if (!(json->flags & JSON_MEMORY)) {
+		if (json->gen)
+			json_write_summary(json);
+		json_out_flush(out);
+		json_out_abandon(out);
+		json_out_close(out);
+	}
 	result = (struct json_result){
 		.lines = out->lines,
 		.unwritten = out->unwritten,

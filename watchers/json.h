@@ -17,6 +17,7 @@ struct json;
 #define JSON_THREADS (1u << 0) /* thread-level records too, if the engine has them */
 #define JSON_INIT    (1u << 1) /* init records too: each comes right before its clone */
 #define JSON_BY_HAND (1u << 2) /* only what is given to json_write(); `engine` is NULL */
+#define JSON_MEMORY  (1u << 3) /* by hand, and into memory: `path` is NULL; see json_lines() */
 
 /*
  * Opens `path` ("-": standard output; else created, or emptied as a shell's > does) and writes each
@@ -43,6 +44,40 @@ void json_write(struct json *json, const struct knell_event *event);
  * out, so no line ever follows a torn one. SIGPIPE and SIGXFSZ are the caller's to block or ignore.
  */
 int json_flush(struct json *json);
+
+/*
+ * With JSON_MEMORY: the lines so far, for the caller to write, and to take off when they are out.
+ * There is room for 64 KiB and two more lines of any length (JSON_LINE_MAX); json_flush() is not
+ * for these, and json_close() adds no summary.
+ */
+#define JSON_LINE_MAX (256u << 10)
+
+const char *json_lines(const struct json *json, size_t *ret_len);
+void json_take(struct json *json, size_t len);
+
+/* Moves the last line before all others. */
+void json_last_first(struct json *json);
+
+/* The last line, of this record, was taken off unwritten: its number is the next one's. */
+void json_unwrite(struct json *json, const struct knell_event *event);
+
+/*
+ * Lines that only a log has, which outlives those that write it. json_close() writes a summary by
+ * itself, unless the lines are in memory. What they tell of stands in docs/json.md.
+ */
+struct json_start {
+	const char *boot_id, *source, *host, *version; /* NULL: not known */
+	bool continued;                                /* the same run goes on in another file */
+};
+
+struct json_count {
+	uint64_t births, deaths, others;
+};
+
+void json_write_start(struct json *json, const struct json_start *start);
+void json_write_lost(struct json *json, uint32_t ring, const struct json_count *lost);
+void json_write_suppressed(struct json *json, const struct json_count *count);
+void json_write_summary(struct json *json);
 
 struct json_result {
 	uint64_t lines;     /* written whole, the summary included */

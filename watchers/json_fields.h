@@ -23,12 +23,14 @@ struct json_second {
 
 #define JSON_SECONDS 8u
 
+_Static_assert(JSON_LINE_MAX == JSON_OUT_LINE_MAX, "one limit, told in both headers");
+
 struct json {
 	struct json_out out;
 	yajl_gen gen;
 	uint32_t flags;
 	uint64_t offset; /* CLOCK_REALTIME minus CLOCK_BOOTTIME, ns */
-	uint64_t events, lost, reconciled;
+	uint64_t events, lost, reconciled, suppressed;
 	uint64_t *skipped; /* for each ring: records that were not written; by hand: the next number
 			    */
 	uint32_t ring_count;

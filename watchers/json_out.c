@@ -13,6 +13,10 @@ int json_out_open(struct json_out *out, const char *path)
 {
 	int fd = STDOUT_FILENO;
 
+	if (!path) {
+		out->fd = JSON_OUT_MEMORY;
+		return 0;
+	}
 	out->owns_fd = strcmp(path, "-") != 0;
 	if (out->owns_fd)
 		fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666);
@@ -59,8 +63,7 @@ static uint64_t count_lines(const char *buf, size_t len)
 	return lines;
 }
 
-/* Takes the first `n` bytes, which are out, off the buffer. */
-static void consume(struct json_out *out, size_t n)
+void json_out_consume(struct json_out *out, size_t n)
 {
 	if (n == 0)
 		return;
@@ -68,6 +71,18 @@ static void consume(struct json_out *out, size_t n)
 	out->torn = out->buf[n - 1] != '\n';
 	memmove(out->buf, out->buf + n, out->len - n);
 	out->len -= n;
+}
+
+/* There is room for one more line of any length behind it. */
+void json_out_last_first(struct json_out *out)
+{
+	const char *end = out->len > 1 ? memrchr(out->buf, '\n', out->len - 1) : NULL;
+	size_t before = end ? (size_t)(end - out->buf) + 1 : 0, len = out->len - before;
+
+	if (before == 0 || len > sizeof(out->buf) - out->len)
+		return;
+	memmove(out->buf + len, out->buf, out->len);
+	memcpy(out->buf, out->buf + out->len, len);
 }
 
 /* The rest of a torn line stays, so that it can be finished. */
@@ -97,7 +112,7 @@ int json_out_flush(struct json_out *out)
 		else
 			r = n < 0 ? (int)n : -EIO;
 	}
-	consume(out, done);
+	json_out_consume(out, done);
 	if (r < 0) {
 		if (out->error == 0)
 			out->error = r;
@@ -117,6 +132,8 @@ int json_out_end_line(struct json_out *out)
 {
 	int r = 0;
 
+	if (out->fd == JSON_OUT_MEMORY)
+		return 0;
 	if (out->len >= JSON_OUT_CHUNK)
 		r = json_out_flush(out);
 	if (r < 0 || out->broken)

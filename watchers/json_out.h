@@ -2,6 +2,7 @@
 /*
  * json_out.h - where JSON lines go: one buffer in front of one descriptor. It knows which bytes end
  * a line, so that after an error it can drop whole lines and still finish the one that is torn.
+ * Without a descriptor the buffer is all there is: somebody else writes what is in it.
  */
 #ifndef KNELL_WATCHERS_JSON_OUT_H
 #define KNELL_WATCHERS_JSON_OUT_H
@@ -21,7 +22,7 @@
 #define JSON_OUT_LINE_MAX (256u << 10)
 
 struct json_out {
-	int fd;
+	int fd; /* JSON_OUT_MEMORY: none */
 	bool owns_fd;
 	bool broken;        /* nobody reads any more: do not try again */
 	bool torn;          /* the first line of the buffer is half written */
@@ -34,11 +35,20 @@ struct json_out {
 	char buf[JSON_OUT_CHUNK + 2 * JSON_OUT_LINE_MAX];
 };
 
+#define JSON_OUT_MEMORY (-1)
+
+/* `path` NULL: no descriptor. */
 int json_out_open(struct json_out *out, const char *path);
 void json_out_close(struct json_out *out);
 
 /* Ends a line, and writes the buffer if it is full. 0 or -errno. */
 int json_out_end_line(struct json_out *out);
+
+/* Takes the first `n` bytes, which somebody has written, off the buffer. */
+void json_out_consume(struct json_out *out, size_t n);
+
+/* Moves the last line before all others. */
+void json_out_last_first(struct json_out *out);
 
 /* Writes the buffer. 0 or -errno. */
 int json_out_flush(struct json_out *out);

@@ -4,9 +4,11 @@
 
 validate_json.py SCHEMA PROGRAM [ARG...]   runs PROGRAM and validates its standard output
 validate_json.py SCHEMA --file FILE...     validates files
+validate_json.py SCHEMA --log FILE...      validates files of audit logs
 
 Each line must be valid UTF-8 and valid against the schema; the last one, and no other, must be the
-summary. Exit status: 0 good, 1 not, 77 skipped because python3-jsonschema is missing.
+summary; a file of an audit log begins with a start line and may end in the middle of a run. Exit
+status: 0 good, 1 not, 77 skipped because python3-jsonschema is missing.
 """
 
 import json
@@ -27,7 +29,7 @@ def no_duplicates(pairs):
     return dict(pairs)
 
 
-def validate(validator, where, data):
+def validate(validator, where, data, log=False):
     """Returns how many lines were bad, and the kinds of event that were seen."""
     bad = 0
     kinds = []
@@ -45,7 +47,10 @@ def validate(validator, where, data):
         for error in validator.iter_errors(record):
             print(f"{where}:{number}: {error.message}")
             bad += 1
-    if kinds.count("summary") != 1 or kinds[-1] != "summary":
+    if log and kinds[0] != "start":
+        print(f"{where}: the first line must be a start")
+        bad += 1
+    if not log and (kinds.count("summary") != 1 or kinds[-1] != "summary"):
         print(f"{where}: the last line, and no other, must be the summary")
         bad += 1
     return bad, set(kinds)
@@ -78,11 +83,11 @@ def main():
     if check_strictness(validator):
         print("the schema accepts what it must not")
         return 1
-    if sys.argv[2] == "--file":
+    if sys.argv[2] in ("--file", "--log"):
         results = []
         for path in sys.argv[3:]:
             with open(path, "rb") as file:
-                results.append(validate(validator, path, file.read()))
+                results.append(validate(validator, path, file.read(), sys.argv[2] == "--log"))
     else:
         run = subprocess.run(sys.argv[2:], stdout=subprocess.PIPE, check=True)
         results = [validate(validator, sys.argv[2], run.stdout)]
