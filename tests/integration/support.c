@@ -340,6 +340,7 @@ void run_start(struct run *run)
 	argv[n++] = test_knell();
 	argv[n++] = "run";
 	argv[n++] = source;
+	argv[n++] = "--with=verify";
 	if (*run->json)
 		argv[n++] = json;
 	for (i = 0; run->options && run->options[i]; i++)
@@ -359,6 +360,7 @@ void run_wait(struct run *run)
 	run->err = read_file(run->how.err);
 	if (!run->err)
 		run->err = strdup("");
+	ck_assert_msg(!strstr(run->err, "--with=verify: "), "%s", run->err);
 	if (*run->json && strncmp(run->json, "/dev/", 5) != 0 && file_exists(run->json))
 		read_records(&run->records, run->json);
 }

@@ -123,7 +123,10 @@ size_t count_events(const struct records *records, const char *event);
 struct record *find_record(const struct records *records, const char *event, pid_t pid);
 int record_status(const struct record *exit); /* as wait(2) has it */
 
-/* `knell run`, with JSON to NAME.json, stdout and stderr to NAME.out and NAME.err. */
+/*
+ * `knell run` under verify: a violation fails the test. With JSON to NAME.json, stdout and stderr
+ * to NAME.out and NAME.err.
+ */
 struct run {
 	const char *name;           /* NULL: "run" */
 	const char *source;         /* NULL: the suite's */

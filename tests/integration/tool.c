@@ -43,6 +43,8 @@ void tool_start(struct tool *tool)
 	argv[n++] = tool->command;
 	if (*source)
 		argv[n++] = text_of("%s%s", "--source=", source);
+	if (strcmp(tool->command, "trace") == 0)
+		argv[n++] = "--with=verify";
 	for (i = 0; tool->args && tool->args[i]; i++) {
 		argv[n++] = tool->args[i];
 		ck_assert_msg(n < 62, "more words than a test needs");
@@ -97,6 +99,7 @@ void tool_wait(struct tool *tool)
 		tool->out = strdup("");
 	if (!tool->err)
 		tool->err = strdup("");
+	ck_assert_msg(!strstr(tool->err, "--with=verify: "), "%s", tool->err);
 }
 
 void tool_run(struct tool *tool)
