@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * cmd_init.c - `knell init`, and knell under the name of another init: the same core as
- * knell-init-static. With --log-orphans it brings what the static program has not: the engine,
- * which knows the causes of deaths where the bpf source works. It owns the causes of those who died
- * as our children and are not reaped yet.
+ * knell-init-static. With --log-orphans or --plugin it brings what the static program has not: the
+ * engine, which hears the lives of all below the command, and knows the causes of deaths, where the
+ * bpf source works. It owns the causes of those who died as our children and are not reaped yet.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -15,6 +15,7 @@
 
 #include "cli.h"
 #include "init.h"
+#include "plugins.h"
 #include "watchers/words.h"
 
 #define MAX_INHERITED 1024
@@ -30,6 +31,7 @@ struct death {
 struct causes {
 	struct knell_engine *engine;
 	struct children *children; /* while it hears */
+	bool wanted;               /* the causes, for the log */
 	struct death *deaths;      /* open addressing, emptied when all were told */
 	size_t size, used, waiting;
 	int inherited[MAX_INHERITED];
@@ -91,8 +93,10 @@ static int on_exit_record(const struct knell_event *event, void *userdata)
 	/* Everybody else's parent is its own reaper. */
 	if (event->scope != KNELL_PROCESS || (pid_t)event->parent.tgid != getpid())
 		return 0;
-	keep(causes, event);
-	children_announce(causes->children, (pid_t)event->task.tgid);
+	if (causes->wanted)
+		keep(causes, event);
+	if (causes->children)
+		children_announce(causes->children, (pid_t)event->task.tgid);
 	return 0;
 }
 
@@ -112,6 +116,7 @@ static void source_hear(void *data, struct children *children)
 	causes->children = children;
 	if (knell_dispatch(causes->engine) < 0)
 		children_all_announced(children, false); /* it broke */
+	causes->children = NULL;
 }
 
 static bool source_tell(void *data, pid_t pid, char *name, size_t size, char cause[INIT_CAUSE_MAX])
@@ -156,20 +161,40 @@ static int find_inherited(struct causes *causes)
 	return r;
 }
 
-/* The log is complete without it, but for who sent the signals. */
-static bool open_causes(struct causes *causes)
+static int load_plugins(struct causes *causes, const struct plugins *plugins)
 {
-	struct knell_options options = { .size = sizeof(options), .source = "bpf" };
+	int r = knell_watcher_add(causes->engine, KNELL_MASK(KNELL_EXIT), on_exit_record, causes);
 
-	if (find_inherited(causes) < 0 || knell_open(&causes->engine, &options) < 0)
-		return false;
-	if (knell_watcher_add(causes->engine, KNELL_MASK(KNELL_EXIT), on_exit_record, causes) == 0)
-		return true;
-	causes->engine = knell_close(causes->engine);
-	return false;
+	if (r < 0)
+		complain("init: %s", knell_last_error());
+	return r < 0 ? r : plugins_load(plugins, causes->engine);
 }
 
-static int run_with_causes(const struct init_options *options)
+/*
+ * Without plugins the log is complete without it, but for who sent the signals: -ENOTSUP. Plugins
+ * must be loaded, else -errno after a complaint.
+ */
+static int open_causes(struct causes *causes, const struct plugins *plugins)
+{
+	struct knell_options options = { .size = sizeof(options), .source = "bpf" };
+	int r = plugins_flags(plugins, &options.flags);
+
+	if (r < 0)
+		return r;
+	r = find_inherited(causes);
+	if (r < 0 && plugins->count)
+		complain("init: cannot tell which descriptors are open: %s", strerror(-r));
+	if (r == 0 && (r = knell_open(&causes->engine, &options)) < 0 && plugins->count)
+		complain("init: --plugin needs the source bpf: %s", knell_last_error());
+	if (r < 0)
+		return plugins->count ? r : -ENOTSUP;
+	r = load_plugins(causes, plugins);
+	if (r < 0)
+		causes->engine = knell_close(causes->engine);
+	return r;
+}
+
+static int run_with_engine(const struct init_options *options, const struct plugins *plugins)
 {
 	static struct causes causes;
 	struct init_source source = {
@@ -180,7 +205,10 @@ static int run_with_causes(const struct init_options *options)
 	};
 	int status;
 
-	if (!open_causes(&causes)) {
+	causes.wanted = options->log_orphans;
+	if (open_causes(&causes, plugins) < 0) {
+		if (plugins->count)
+			return STATUS_FAILED;
 		if (options->verbosity >= VERBOSE_INFO)
 			init_say("causes are not known: ", knell_last_error());
 		return init_run(options, NULL);
@@ -189,6 +217,7 @@ static int run_with_causes(const struct init_options *options)
 	source.inherited = causes.inherited;
 	source.inherited_count = causes.inherited_count;
 	status = init_run(options, &source);
+	knell_dispatch(causes.engine); /* the last deaths, for plugins */
 	knell_close(causes.engine);
 	free(causes.deaths);
 	return status;
@@ -196,12 +225,17 @@ static int run_with_causes(const struct init_options *options)
 
 int cmd_init(int argc, char **argv)
 {
+	struct plugins plugins = { .count = 0 };
 	struct init_options options;
 	int r = init_parse(&options, argc, argv);
 
 	if (r != 0)
 		return r > 0 ? 0 : STATUS_FAILED;
-	if (options.log_orphans && !options.pause)
-		return run_with_causes(&options);
+	for (size_t i = 0; i < options.plugin_count; i++) {
+		if (plugins_option(&plugins, options.plugins[i]) < 0)
+			return STATUS_FAILED;
+	}
+	if ((options.log_orphans && !options.pause) || plugins.count)
+		return run_with_engine(&options, &plugins);
 	return init_run(&options, NULL);
 }

@@ -37,6 +37,8 @@ static void print_help(void)
 	       "  --exit-status     if COMMAND dies of a signal exit with 128+n, do not die of it, "
 	       "too\n"
 	       "  --reserve=N       descendants whose deaths cannot be lost (default: 32768)\n"
+	       "  --plugin=FILE[:ARGS]  load watchers from a shared object; more than once if need "
+	       "be\n"
 	       "  -h, --help        this text\n\n"
 	       "Exit status: COMMAND's own; 125 Knell failed, 126 COMMAND cannot be executed,\n"
 	       "127 COMMAND not found.\n",
@@ -55,7 +57,8 @@ enum {
 	OPT_PROGRESS,
 	OPT_EXIT_STATUS,
 	OPT_RESERVE,
-	OPT_WITH
+	OPT_WITH,
+	OPT_PLUGIN
 };
 
 static const struct option long_options[] = {
@@ -72,6 +75,7 @@ static const struct option long_options[] = {
 	{ "exit-status", no_argument, NULL, OPT_EXIT_STATUS },
 	{ "reserve", required_argument, NULL, OPT_RESERVE },
 	{ "with", required_argument, NULL, OPT_WITH },
+	{ "plugin", required_argument, NULL, OPT_PLUGIN },
 	{ "help", no_argument, NULL, 'h' },
 	{ 0 },
 };
@@ -128,6 +132,8 @@ static int parse_option(struct run_options *o, int option)
 		return parse_reserve(optarg, &o->engine.reserve);
 	case OPT_WITH:
 		return with_add(&o->with, optarg, &o->engine.flags);
+	case OPT_PLUGIN:
+		return plugins_option(&o->plugins, optarg);
 	}
 	return -EINVAL; /* getopt has complained */
 }
@@ -163,6 +169,9 @@ static int open_engine(struct run *run)
 	o->size = sizeof(*o);
 	/* The report counts threads, and takes the final account of each process. */
 	o->flags |= KNELL_O_THREADS | KNELL_O_FREE;
+	r = plugins_flags(&run->options.plugins, &o->flags);
+	if (r < 0)
+		return r;
 	r = knell_open(&run->engine, o);
 	if (r < 0) {
 		complain("%s%s", knell_last_error(),
@@ -237,6 +246,8 @@ static int prepare(struct run *run)
 		return r;
 	}
 	r = open_engine(run);
+	if (r == 0)
+		r = plugins_load(&run->options.plugins, run->engine);
 	if (r == 0)
 		r = open_outputs(run);
 	if (r < 0)

@@ -35,6 +35,8 @@ static void print_help(void)
 	       "  --duration=TIME   end after TIME: seconds, or with s, m, h or d\n"
 	       "  --source=NAME     bpf or connector; auto: the best that works (default)\n"
 	       "  --reserve=N       processes whose deaths cannot be lost (default: 32768)\n"
+	       "  --plugin=FILE[:ARGS]  load watchers from a shared object; more than once if need "
+	       "be\n"
 	       "  -h, --help        this text\n\n"
 	       "Exit status: 0, also after Ctrl-C; 125 Knell failed, 126 not permitted,\n"
 	       "127 there is no process PID, no such user or cgroup.\n");
@@ -53,7 +55,8 @@ enum {
 	OPT_DURATION,
 	OPT_SOURCE,
 	OPT_RESERVE,
-	OPT_WITH
+	OPT_WITH,
+	OPT_PLUGIN
 };
 
 static const struct option long_options[] = {
@@ -71,6 +74,7 @@ static const struct option long_options[] = {
 	{ "reserve", required_argument, NULL, OPT_RESERVE },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "with", required_argument, NULL, OPT_WITH },
+	{ "plugin", required_argument, NULL, OPT_PLUGIN },
 	{ "help", no_argument, NULL, 'h' },
 	{ 0 },
 };
@@ -231,6 +235,8 @@ static int parse_option(struct trace_options *o, int option)
 	case 'q':
 		o->quiet = true;
 		return 0;
+	case OPT_PLUGIN:
+		return plugins_option(&o->plugins, optarg) < 0 ? STATUS_FAILED : 0;
 	}
 	return STATUS_FAILED; /* getopt has complained */
 }

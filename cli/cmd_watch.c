@@ -31,6 +31,8 @@ static void print_help(void)
 	       "  --moment=MOMENT   tell deaths at exit, when dead, or at free\n"
 	       "                    (default: the first that the source hears of)\n"
 	       "  --source=NAME     bpf, connector or pidfd; auto: the best that works (default)\n"
+	       "  --plugin=FILE[:ARGS]  load watchers from a shared object; more than once if need "
+	       "be\n"
 	       "  -q, --quiet       print nothing but errors\n"
 	       "  -h, --help        this text\n\n"
 	       "Exit status: of a single process its own (128+n: killed by signal n); of several "
@@ -48,7 +50,8 @@ enum {
 	OPT_EXEC,
 	OPT_JSON,
 	OPT_MOMENT,
-	OPT_SOURCE
+	OPT_SOURCE,
+	OPT_PLUGIN
 };
 
 static const struct option long_options[] = {
@@ -61,6 +64,7 @@ static const struct option long_options[] = {
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "moment", required_argument, NULL, OPT_MOMENT },
 	{ "source", required_argument, NULL, OPT_SOURCE },
+	{ "plugin", required_argument, NULL, OPT_PLUGIN },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "help", no_argument, NULL, 'h' },
 	{ 0 },
@@ -116,6 +120,8 @@ static int parse_option(struct watch_options *o, int option)
 	case OPT_SOURCE:
 		o->engine.source = optarg;
 		return 0;
+	case OPT_PLUGIN:
+		return plugins_option(&o->plugins, optarg);
 	case 'q':
 		o->quiet = true;
 		return 0;

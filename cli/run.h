@@ -16,6 +16,7 @@
 
 #include <knell/knell.h>
 
+#include "plugins.h"
 #include "watchers/json.h"
 #include "watchers/progress.h"
 #include "watchers/report.h"
@@ -32,6 +33,7 @@ struct run_options {
 	struct knell_options engine;
 	enum orphan_policy orphans;
 	uint32_t grace; /* seconds between TERM and KILL */
+	struct plugins plugins;
 	const char *report_path;
 	const char *json_path;
 	bool quiet;

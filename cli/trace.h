@@ -15,6 +15,7 @@
 #include <knell/knell.h>
 
 #include "lives.h"
+#include "plugins.h"
 #include "text.h"
 #include "watchers/json.h"
 #include "with.h"
@@ -29,6 +30,8 @@ struct trace_options {
 	struct with_list with;
 	uint64_t count;    /* end after so many events; 0: never */
 	uint64_t duration; /* end after so many ns; 0: never */
+
+	struct plugins plugins;
 };
 
 struct trace {

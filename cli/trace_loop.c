@@ -163,8 +163,11 @@ static int open_engine(struct trace *trace)
 {
 	struct knell_options *o = &trace->options.engine;
 	uint32_t extra = trace->options.pid ? KNELL_MASK(KNELL_CLONE) | KNELL_MASK(KNELL_EXIT) : 0;
-	int r = knell_open(&trace->engine, o);
+	int r = plugins_flags(&trace->options.plugins, &o->flags);
 
+	if (r < 0)
+		return r;
+	r = knell_open(&trace->engine, o);
 	if (r == -ENOTSUP && o->flags & KNELL_O_IDS && !trace->options.ids_asked) {
 		o->flags &= ~KNELL_O_IDS;
 		r = knell_open(&trace->engine, o);
@@ -181,7 +184,7 @@ static int open_engine(struct trace *trace)
 		r = knell_watcher_add(trace->engine, trace->options.kinds | extra, on_event, trace);
 	if (r < 0)
 		complain("%s", knell_last_error());
-	return r;
+	return r < 0 ? r : plugins_load(&trace->options.plugins, trace->engine);
 }
 
 static int open_output(struct trace *trace)

@@ -18,6 +18,7 @@
 
 #include "cgroup.h"
 #include "lives.h"
+#include "plugins.h"
 #include "text.h"
 #include "watchers/json.h"
 
@@ -32,6 +33,7 @@ struct watch_options {
 	bool has_timeout;
 	uint32_t moment; /* enum knell_moment_of_death */
 	const char *exec;
+	struct plugins plugins;
 	char **targets;
 	int target_count;
 };

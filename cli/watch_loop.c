@@ -182,8 +182,10 @@ static void tell_source(const struct watch *watch)
 
 static int open_outputs(struct watch *watch)
 {
-	int r = 0;
+	int r = plugins_load(&watch->options.plugins, watch->engine);
 
+	if (r < 0)
+		return r;
 	if (watch->options.json)
 		r = json_open(&watch->json, NULL, "-", JSON_BY_HAND);
 	if (r < 0)
@@ -210,7 +212,8 @@ static int prepare(struct watch *watch)
 		}
 		text_init(watch->text);
 	}
-	if (watch->options.exec)
+	r = plugins_flags(&watch->options.plugins, &watch->options.engine.flags);
+	if (r == 0 && watch->options.exec)
 		r = commands_new(&watch->commands, watch->options.exec);
 	if (r == 0)
 		r = watch_find(watch);

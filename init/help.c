@@ -22,6 +22,7 @@ static const char knell_help[] =
 	"  --orphans=MODE          leave (default), wait for or kill what outlives COMMAND\n"
 	"  --grace=SECONDS         with --orphans=kill: from TERM to KILL (default: 10)\n"
 	"  -w, --log-orphans       a line on standard error for each orphan that dies\n"
+	"  --plugin=FILE[:ARGS]    load watchers from a shared object (not knell-init-static)\n"
 	"  --status-file=FILE      write how it ended, and what it cost, to FILE as JSON\n"
 	"  -v, --verbose           say more; -vv: each signal, too\n"
 	"  -s                      nothing: it is the subreaper anyhow\n"

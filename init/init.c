@@ -60,7 +60,8 @@ static int prepare(struct init *init)
 		return r;
 	terminal_open(init);
 	init->watch_stops = !o->follow_stop && terminal_has_job_control();
-	init->kernel_reaps = !o->log_orphans && (o->pause || reap_by_kernel_works());
+	init->kernel_reaps =
+		!o->log_orphans && !init->source && (o->pause || reap_by_kernel_works());
 	return 0;
 }
 

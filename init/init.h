@@ -30,6 +30,7 @@
 #define INIT_NOT_FOUND      127
 #define INIT_SIGNAL         128 /* plus the signal's number */
 
+#define INIT_PLUGINS 16
 #define INIT_SIGNALS 65 /* their numbers are below it */
 
 /* ---- options.c ---- */
@@ -79,6 +80,8 @@ struct init_options {
 	bool follow_stop; /* stop when a signal to stop came, and not when the command stops */
 	bool pause;       /* no command: reap until INT or TERM */
 	const char *status_file;
+	const char *plugins[INIT_PLUGINS]; /* FILE[:ARGS]: `knell init` only */
+	size_t plugin_count;
 	char **command;
 };
 

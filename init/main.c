@@ -35,5 +35,9 @@ int main(int argc, char **argv)
 	r = init_parse(&options, argc, argv);
 	if (r != 0)
 		return r > 0 ? 0 : INIT_FAILED;
+	if (options.plugin_count) {
+		init_say("--plugin: a static program cannot load it; 'knell init' can");
+		return INIT_FAILED;
+	}
 	return init_run(&options, NULL);
 }

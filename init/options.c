@@ -23,6 +23,7 @@ enum option_id {
 	OPTION_GRACE,
 	OPTION_STATUS_FILE,
 	OPTION_LOG_ORPHANS,
+	OPTION_PLUGIN,
 	OPTION_GROUP,
 	OPTION_SUBREAPER,
 	OPTION_SINGLE_CHILD,
@@ -49,6 +50,7 @@ static const struct option knell_options[] = {
 	{ '\0', "grace", true, OPTION_GRACE },
 	{ '\0', "status-file", true, OPTION_STATUS_FILE },
 	{ 'w', "log-orphans", false, OPTION_LOG_ORPHANS },
+	{ '\0', "plugin", true, OPTION_PLUGIN },
 	{ 'g', NULL, false, OPTION_GROUP },
 	{ 's', NULL, false, OPTION_SUBREAPER },
 	{ 'v', "verbose", false, OPTION_VERBOSE },
@@ -319,6 +321,14 @@ static int print_license(void)
 	return print(texts, 1);
 }
 
+static int add_plugin(struct init_options *o, const char *text)
+{
+	if (o->plugin_count == INIT_PLUGINS)
+		return refuse("--plugin", text, "one of the first 16, and more do not fit");
+	o->plugins[o->plugin_count++] = text;
+	return 0;
+}
+
 static int apply(struct init_options *o, enum option_id id, const char *value)
 {
 	switch (id) {
@@ -342,6 +352,8 @@ static int apply(struct init_options *o, enum option_id id, const char *value)
 	case OPTION_LOG_ORPHANS:
 		o->log_orphans = true;
 		return 0;
+	case OPTION_PLUGIN:
+		return add_plugin(o, value);
 	case OPTION_GROUP:
 		o->forward = FORWARD_GROUP;
 		return 0;

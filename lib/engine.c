@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * engine.c - the engine: owns one source and the list of watchers, and brings records from the one
+ * engine.c - the engine: owns one source and the table of watchers, and brings records from the one
  * to the others. What a source needs to know is in source/source.h; what a user needs, in
  * <knell/knell.h>.
  */
@@ -15,8 +15,10 @@
 
 #include "engine.h"
 #include "options.h"
+#include "plugin.h"
 #include "reap/reap.h"
 #include "reapers.h"
+#include "table.h"
 #include "watch.h"
 
 #define DEFAULT_RESERVE  32768u
@@ -104,6 +106,7 @@ static void init_locks(struct knell_engine *engine)
 	pthread_mutex_init(&engine->lock, &recursive);
 	pthread_mutexattr_destroy(&recursive);
 	pthread_mutex_init(&engine->heard_lock, NULL);
+	pthread_mutex_init(&engine->plugin_lock, NULL);
 }
 
 /* `o` is complete. */
@@ -125,7 +128,9 @@ static int open_with(struct knell_engine **ret_engine, const struct knell_source
 	engine->flags = o->flags;
 	init_locks(engine);
 	engine->options = *o;
-	r = ops->open(&engine->source, engine, o);
+	r = table_new(&engine->table);
+	if (r == 0)
+		r = ops->open(&engine->source, engine, o);
 	if (r < 0) {
 		knell_close(engine);
 		return r;
@@ -210,14 +215,16 @@ struct knell_engine *knell_close(struct knell_engine *engine)
 	if (!engine)
 		return NULL;
 	knell_reapers_stop(engine);
+	plugins_close(engine);
 	if (engine->source)
 		engine->source->ops->close(engine->source);
 	knell_watches_free(engine->watches);
 	knell_reap_close(engine);
 	if (engine->epoll_fd >= 0)
 		close(engine->epoll_fd);
-	free(engine->watchers);
+	table_free(engine->table);
 	free(engine->rings);
+	pthread_mutex_destroy(&engine->plugin_lock);
 	pthread_mutex_destroy(&engine->heard_lock);
 	pthread_mutex_destroy(&engine->lock);
 	free(engine);
@@ -250,22 +257,6 @@ int knell_fd(const struct knell_engine *engine)
 	return engine->epoll_fd;
 }
 
-int knell_watcher_add(struct knell_engine *engine, uint32_t mask, knell_watcher_fn fn,
-		      void *userdata)
-{
-	struct watcher *grown;
-
-	if (!fn || !mask || mask & ~KNELL_MASK_ALL)
-		return knell_fail(-EINVAL, "a watcher needs a function and a mask of event kinds");
-	grown = realloc(engine->watchers, (engine->watcher_count + 1) * sizeof(*grown));
-	if (!grown)
-		return knell_fail(-ENOMEM, "no memory for another watcher");
-	engine->watchers = grown;
-	grown[engine->watcher_count++] =
-		(struct watcher){ .mask = mask, .fn = fn, .userdata = userdata };
-	return 0;
-}
-
 static void count(uint64_t *counter, uint64_t more)
 {
 	__atomic_fetch_add(counter, more, __ATOMIC_RELAXED);
@@ -294,13 +285,7 @@ void knell_engine_tell_watchers(struct knell_engine *engine, struct knell_event 
 {
 	event->version = KNELL_EVENT_VERSION;
 	number(engine, event);
-	/* By index: a watcher may add a watcher, which moves the array. */
-	for (size_t i = 0; i < engine->watcher_count; i++) {
-		const struct watcher *w = &engine->watchers[i];
-
-		if (w->mask & KNELL_MASK(event->kind) && w->fn(event, w->userdata) < 0)
-			count(&engine->watcher_errors, 1);
-	}
+	table_tell(engine->table, event);
 }
 
 void knell_engine_deliver(struct knell_engine *engine, struct knell_event *event)
@@ -321,11 +306,7 @@ bool knell_engine_wants(const struct knell_engine *engine, enum knell_kind kind)
 
 	if (watches && watches_want(watches, kind))
 		return true;
-	for (size_t i = 0; i < engine->watcher_count; i++) {
-		if (engine->watchers[i].mask & KNELL_MASK(kind))
-			return true;
-	}
-	return false;
+	return table_wants(engine->table, kind);
 }
 
 uint64_t knell_now(void)
@@ -420,7 +401,8 @@ int knell_reconcile(struct knell_engine *engine)
 void knell_get_stats(const struct knell_engine *engine, struct knell_stats *ret_stats)
 {
 	struct knell_stats stats = {
-		.watcher_errors = __atomic_load_n(&engine->watcher_errors, __ATOMIC_RELAXED),
+		.watcher_errors = __atomic_load_n(&engine->watcher_errors, __ATOMIC_RELAXED) +
+				  table_errors(engine->table),
 	};
 
 	for (unsigned int i = 0; i < engine->source->rings; i++) {

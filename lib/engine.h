@@ -11,12 +11,6 @@
 
 #include "source/source.h"
 
-struct watcher {
-	uint32_t mask;
-	knell_watcher_fn fn;
-	void *userdata;
-};
-
 struct children;
 struct knell_watches;
 struct reapers;
@@ -33,6 +27,7 @@ struct ring_count {
 	uint64_t lost_others;
 	uint64_t pad[3];
 };
+struct table;
 
 struct knell_engine {
 	struct knell_source *source;
@@ -40,10 +35,11 @@ struct knell_engine {
 	struct knell_options options; /* complete; the string of `source` is not ours */
 	int epoll_fd; /* knell_fd(): of the source's descriptor and those of watches */
 	struct knell_watches *watches; /* NULL before the first one: see watch.h */
-	struct watcher *watchers;
-	size_t watcher_count;
+	struct table *table;           /* the watchers */
+	struct knell_plugin *plugins;  /* see plugin.c */
+	pthread_mutex_t plugin_lock;   /* for the list of them */
 	struct ring_count *rings;
-	uint64_t watcher_errors; /* atomic */
+	uint64_t watcher_errors; /* atomic: beside those that the table counts */
 
 	/* Who dispatches: see reapers.c. */
 	struct reapers *reapers; /* NULL: the host */

@@ -12,8 +12,9 @@
  *
  * Errors are returned as -errno; ret_* pointers are untouched on failure; knell_close(NULL) is
  * allowed. The library never prints, never exits and never aborts its host. An engine belongs to
- * one thread at a time: calls on the same engine must not overlap, unless it has reapers (see
- * knell_reapers_start()). Different engines are independent of each other.
+ * one thread at a time: calls on the same engine must not overlap, but for those that say so, and
+ * unless it has reapers (see knell_reapers_start()). Different engines are independent of each
+ * other.
  */
 #ifndef KNELL_KNELL_H
 #define KNELL_KNELL_H
@@ -111,9 +112,20 @@ int knell_dispatch(struct knell_engine *engine);
  */
 typedef int (*knell_watcher_fn)(const struct knell_event *event, void *userdata);
 
-/* Adds a watcher, called after those that were added before. -ENOMEM, -EINVAL: empty mask. */
+/*
+ * Adds a watcher, called after those that were added before. From any thread, also from inside a
+ * callback. -ENOMEM, -EINVAL: empty mask. Those that one line attaches are in <knell/watcher.h>.
+ */
 int knell_watcher_add(struct knell_engine *engine, uint32_t mask, knell_watcher_fn fn,
 		      void *userdata);
+
+/*
+ * Removes all watchers that were added with this function and this userdata. From any thread. Once
+ * it has returned the function is not running and is not called again. Inside a callback (also of
+ * the watcher itself) it cannot wait: then the function is not called again on this thread, and may
+ * be finishing on others. -ENOENT: there is none. -ENOMEM: it is still there.
+ */
+int knell_watcher_remove(struct knell_engine *engine, knell_watcher_fn fn, void *userdata);
 
 /*
  * fork(2), with the child and all its descendants watched from birth: the child does not run one

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 """Compares the four lists of libknell's calls: symbols.py ROOT LIBKNELL.SO NM
 
-What knell.h and spawn.h declare, what the version map names, what the built library exports, and what the
+What knell.h, spawn.h and watcher.h declare, what the version map names, what the built library exports, and what the
 manual pages of section 3 describe must be the same, and each call has one page. Speaks TAP.
 """
 import glob
@@ -14,7 +14,7 @@ import sys
 def declared(root):
     """The functions of the headers that are not defined in them."""
     text = ""
-    for name in ("knell.h", "spawn.h"):
+    for name in ("knell.h", "spawn.h", "watcher.h"):
         with open(os.path.join(root, "include/knell", name), encoding="utf-8") as header:
             text += header.read()
     text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
