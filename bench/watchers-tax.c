@@ -39,12 +39,12 @@ static int add_up(const struct knell_event *event)
 }
 
 #define WATCHER(kind)                                                                              \
-	static int on_##kind(const struct knell_event *event, void *userdata)                      \
+	static int see_##kind(const struct knell_event *event, void *userdata)                      \
 	{                                                                                          \
 		(void)userdata;                                                                    \
 		return add_up(event);                                                              \
 	}                                                                                          \
-	KNELL_WATCHER(kind, on_##kind)
+	KNELL_WATCHER(kind, see_##kind)
 
 WATCHER(init);
 WATCHER(clone);
@@ -66,21 +66,21 @@ static int by_hand(const struct knell_event *event, void *userdata)
 {
 	switch (event->kind) {
 	case KNELL_INIT:
-		return on_init(event, userdata);
+		return see_init(event, userdata);
 	case KNELL_CLONE:
-		return on_clone(event, userdata);
+		return see_clone(event, userdata);
 	case KNELL_EXEC:
-		return on_exec(event, userdata);
+		return see_exec(event, userdata);
 	case KNELL_UID:
-		return on_uid(event, userdata);
+		return see_uid(event, userdata);
 	case KNELL_GID:
-		return on_gid(event, userdata);
+		return see_gid(event, userdata);
 	case KNELL_EXIT:
-		return on_exit(event, userdata);
+		return see_exit(event, userdata);
 	case KNELL_FREE:
-		return on_free(event, userdata);
+		return see_free(event, userdata);
 	default:
-		return on_gap(event, userdata);
+		return see_gap(event, userdata);
 	}
 }
 
