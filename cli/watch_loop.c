@@ -19,6 +19,7 @@
 
 #define DEFAULT_RESERVE 32768u
 #define MANY            400u /* times two descriptors is near the usual limit of 1,024 */
+#define LATE_RECORDS    UINT64_C(100000000) /* ns */
 
 /* ---- opening ---- */
 
@@ -286,6 +287,26 @@ static int loop(struct watch *watch, int stop_fd, uint64_t deadline)
 	return r;
 }
 
+/*
+ * Plugins hear records, not verdicts. A source that hears a death only when the process is dead may
+ * tell it a moment after its pidfd, which was enough for the verdict.
+ */
+static int let_plugins_hear(struct watch *watch)
+{
+	struct pollfd fd = { .fd = knell_fd(watch->engine), .events = POLLIN };
+	uint64_t end = monotonic_now() + LATE_RECORDS;
+	int r = 0;
+
+	if (!watch->options.plugins.count || knell_can(watch->engine) & KNELL_CAN_EXIT)
+		return 0;
+	while (r >= 0 && monotonic_now() < end) {
+		if (poll(&fd, 1, poll_until(end)) < 0 && errno != EINTR)
+			return -errno;
+		r = knell_dispatch(watch->engine);
+	}
+	return r < 0 ? r : 0;
+}
+
 /* Those that run are waited for; those that wait too, unless somebody wants us to end. */
 static void wait_for_commands(struct watch *watch, int stop_fd)
 {
@@ -359,6 +380,8 @@ int watch_run(struct watch *watch)
 	r = prepare(watch);
 	if (r == 0)
 		r = loop(watch, stop_fd, deadline);
+	if (r == 0)
+		r = let_plugins_hear(watch);
 	wait_for_commands(watch, stop_fd);
 	closed = close_all(watch);
 	if (stop_signal())

@@ -62,7 +62,9 @@ START_TEST(storm_of_everything)
 	ck_assert_uint_ge(ear.threads[KNELL_EXIT], 1000);
 	ck_assert_uint_eq(ear.threads[KNELL_UID], 0);
 	ck_assert(!can(KNELL_CAN_IDS) || geteuid() || ear.heard[KNELL_UID] > 0);
-	ck_assert_uint_eq(ear.heard[KNELL_GAP], 0);
+	/* A machine that is busy makes the connector's socket overflow: verify knows of gaps. */
+	if (!test_source_is("connector"))
+		ck_assert_uint_eq(ear.heard[KNELL_GAP], 0);
 	ear_close(&ear);
 }
 END_TEST

@@ -592,6 +592,7 @@ Suite *unit_suite(void)
 	Suite *suite = suite_create("report");
 	TCase *tc = unit_case(suite, "counts");
 
+	tcase_set_timeout(tc, 60); /* a million processes, perhaps under a sanitizer */
 	tcase_add_test(tc, test_a_small_build);
 	tcase_add_test(tc, test_threads);
 	tcase_add_test(tc, test_peak_is_in_order_of_time);
