@@ -80,17 +80,13 @@ static void hear_exit(struct verify *v, struct vf_shard *s, struct vf_life *life
 		vf_complain(v, VF_OTHER, life, e, "thread %u dies, but does not live", e->task.tid);
 }
 
-/*
- * Of a thread without a start the record came beside the others, by a socket: it may be told after
- * the thread's own exit.
- */
 static void hear_ids(struct verify *v, struct vf_shard *s, struct vf_life *life,
 		     const struct knell_event *e)
 {
 	if (life->state >= VF_DEAD)
 		vf_complain(v, VF_NEVER, life, e, "%s of a thread after the death of its process",
 			    knell_kind_name(e->kind));
-	else if (e->task.start && life->whole && !vf_find_thread(s, life, e->task.tid))
+	else if (life->whole && !vf_find_thread(s, life, e->task.tid))
 		vf_complain(v, VF_OTHER, life, e, "%s of thread %u, which does not live",
 			    knell_kind_name(e->kind), e->task.tid);
 }

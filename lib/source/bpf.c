@@ -185,6 +185,7 @@ static void bpf_close(struct knell_source *source)
 	if (s->timer_fd >= 0)
 		close(s->timer_fd);
 	ids_close(s->ids);
+	free(s->held.all);
 	bpf_source_unload(s);
 	pthread_mutex_destroy(&s->order_lock);
 	pthread_mutex_destroy(&s->lost_lock);

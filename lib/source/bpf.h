@@ -6,6 +6,7 @@
  *   bpf_load.c    loads the programs, and says what is missing if the kernel refuses
  *   bpf_slots.c   the slots: free lists, lists of news, what was told of each
  *   bpf_reap.c    drains lists and rings, in an order that is causal
+ *   bpf_ids.c     changes of ids that come beside the rings
  *   bpf_record.c  turns a slot into records
  *   bpf_adopt.c   takes in processes that live already
  */
@@ -33,7 +34,22 @@ struct bpf_round {
 	uint32_t first, end; /* homes: from this one, before that one */
 	uint32_t *batch;     /* slots with something to tell */
 	size_t batch_count;
-	uint32_t *link; /* of each slot: the way back down a chain of births */
+	uint32_t *link;      /* of each slot: the way back down a chain of births */
+	unsigned long *ends; /* of each ring: how far this round reads it */
+};
+
+/* Changes of ids that wait for their place among the records of the rings; see bpf_ids.c. */
+struct held_ids {
+	struct held_change {
+		struct ids_change change;
+		uint64_t number; /* as they came */
+		uint32_t slot;
+		bool told;
+	} * all; /* by time */
+	size_t count, room;
+	size_t at; /* how far this home's are told */
+	uint64_t next_number;
+	uint64_t lost; /* for want of memory */
 };
 
 struct bpf_source {
@@ -76,7 +92,8 @@ struct bpf_source {
 
 	struct bpf_round all; /* for the host */
 	struct ids *ids;      /* where the kernel refuses trampolines: changes of ids; else NULL */
-	bool hears_ids;       /* the kernel allows trampolines: ids come from commit_creds() */
+	struct held_ids held;
+	bool hears_ids; /* the kernel allows trampolines: ids come from commit_creds() */
 };
 
 /* bpf_source.birth: any reaper may tell a birth, because a child's comes after it. */
@@ -129,6 +146,18 @@ void bpf_tell_missed(struct bpf_source *s);
 
 /* bpf.c: the host is to dispatch soon */
 void bpf_come_back(const struct bpf_source *s);
+
+void bpf_tell_birth(struct bpf_round *r, uint32_t index);
+bool bpf_exit_told(const struct bpf_source *s, uint32_t index);
+
+/*
+ * bpf_ids.c: takes what the socket has, tells those of one home up to a time (again from the first
+ * after bpf_ids_next_home()), and forgets those that were told.
+ */
+void bpf_ids_take(struct bpf_source *s);
+void bpf_ids_tell(struct bpf_round *r, uint32_t home, uint64_t until);
+void bpf_ids_next_home(struct bpf_source *s);
+void bpf_ids_end(struct bpf_source *s);
 
 /* bpf_home.c */
 bool bpf_go_to_sleep(struct bpf_round *r, bool busy);

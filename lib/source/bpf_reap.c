@@ -4,10 +4,10 @@
  * is causal, without sorting what many CPUs wrote.
  *
  *   1. Take the lists of slots that have news, and tell the births among them. Only those that are
- *      dead by now stay for step 4.
- *   2. Read each ring up to where the kernel has written by now: execs, thread records.
- *   3. Where ids come from elsewhere, tell what has changed by now.
- *   4. Tell the deaths that step 1 found.
+ *      dead by now stay for step 3.
+ *   2. Read each ring up to where the kernel has written by now: execs, thread records. Where ids
+ *      come from elsewhere, tell what has changed by now between them: see bpf_ids.c.
+ *   3. Tell the deaths that step 1 found.
  *
  * Whatever a process did before it died was written before its slot said that it is dead, so step 2
  * has told it. A birth is told before all else of that process and after its creator's, wherever
@@ -38,13 +38,16 @@ int bpf_round_init(struct bpf_round *r, struct bpf_source *s, uint32_t first, ui
 	/* Large: what is never used of them is never there. */
 	r->batch = calloc(s->slot_count, sizeof(*r->batch));
 	r->link = calloc(s->slot_count, sizeof(*r->link));
-	return r->batch && r->link ? 0 : -ENOMEM;
+	r->ends = calloc(end, sizeof(*r->ends));
+	return r->batch && r->link && r->ends ? 0 : -ENOMEM;
 }
 
 void bpf_round_destroy(struct bpf_round *r)
 {
 	free(r->batch);
 	free(r->link);
+	free(r->ends);
+	r->ends = NULL;
 	r->batch = NULL;
 	r->link = NULL;
 }
@@ -157,7 +160,7 @@ static void tell_one_birth(struct bpf_source *s, uint32_t index, uint32_t child)
 }
 
 /* Tells a birth, and before it those of all its ancestors that are still to be told. */
-static void tell_birth(struct bpf_round *r, uint32_t index)
+void bpf_tell_birth(struct bpf_round *r, uint32_t index)
 {
 	struct bpf_source *s = r->s;
 	uint32_t below = 0, above;
@@ -193,16 +196,16 @@ static void tell_record(struct bpf_round *r, struct knell_event *event)
 	event->cookie = 0;
 	if (index && index < s->slot_count && s->slots[index].task.tgid == event->task.tgid &&
 	    __atomic_load_n(&s->slots[index].state, __ATOMIC_ACQUIRE) != SLOT_FREE) {
-		tell_birth(r, (uint32_t)index);
+		bpf_tell_birth(r, (uint32_t)index);
 		event->cookie = __atomic_load_n(&s->cookie[index], __ATOMIC_RELAXED);
 	}
 	knell_engine_deliver(s->base.engine, event);
 }
 
-static void read_ring(struct bpf_round *r, uint32_t home)
+static void read_ring(struct bpf_round *r, uint32_t home, unsigned long end)
 {
 	struct ring *ring = &r->s->rings[home];
-	unsigned long end = ring_end(ring);
+	bool ids = r->s->held.count;
 	const void *record;
 	union {
 		struct knell_event event;
@@ -213,6 +216,8 @@ static void read_ring(struct bpf_round *r, uint32_t home)
 		uint32_t size = *(const uint32_t *)record;
 
 		memcpy(&copy, record, size);
+		if (ids)
+			bpf_ids_tell(r, home, copy.event.time);
 		tell_record(r, &copy.event);
 	}
 	ring_release(ring);
@@ -288,7 +293,7 @@ static void tell_births(struct bpf_round *r)
 						      __ATOMIC_ACQ_REL);
 
 		if (pending & SLOT_BORN)
-			tell_birth(r, index);
+			bpf_tell_birth(r, index);
 		if (pending & ~SLOT_BORN)
 			r->batch[stay++] = index;
 	}
@@ -317,6 +322,11 @@ static bool was_told(const struct bpf_source *s, uint32_t index, uint8_t what)
 	return __atomic_load_n(&s->told[index], __ATOMIC_RELAXED) & what;
 }
 
+bool bpf_exit_told(const struct bpf_source *s, uint32_t index)
+{
+	return was_told(s, index, TOLD_EXIT);
+}
+
 static void tell_free(struct bpf_source *s, uint32_t index, uint32_t flags)
 {
 	if (say_once(s, index, TOLD_FREE) && s->options.flags & KNELL_O_FREE)
@@ -329,7 +339,7 @@ static void tell_slot(struct bpf_round *r, uint32_t index)
 	/* Acquire: as above. */
 	uint32_t pending = __atomic_exchange_n(&s->slots[index].pending, 0, __ATOMIC_ACQ_REL);
 
-	tell_birth(r, index);
+	bpf_tell_birth(r, index);
 	if (pending & SLOT_EXIT && say_once(s, index, TOLD_EXIT)) {
 		deliver_exit(s, index, pending & SLOT_FREED);
 		waiting_add(s, index);
@@ -435,40 +445,33 @@ static bool lost_waits(struct bpf_source *s)
 	return waits;
 }
 
-/* ---- ids that a socket tells ---- */
-
-/* Not with reapers: then there is no socket. */
-static void tell_ids(const struct ids_change *change, void *userdata)
-{
-	struct bpf_round *r = userdata;
-	struct bpf_source *s = r->s;
-	uint32_t index;
-
-	if (change->tgid >= s->interest_count)
-		return;
-	index = KNELL_INTEREST_SLOT(__atomic_load_n(&s->interest[change->tgid], __ATOMIC_ACQUIRE));
-	if (!index || index >= s->slot_count)
-		return;
-	/* A change that is older than the birth is that of an earlier process with this number. */
-	if (was_told(s, index, TOLD_EXIT) || change->time < s->slots[index].birth.time)
-		return;
-	if (change->tid != change->tgid && !(s->options.flags & KNELL_O_THREADS))
-		return;
-	tell_birth(r, index);
-	deliver_ids(s, index, change);
-}
-
-/* After the lists were taken and before any death is told: see ids.h. */
-static void drain_ids(struct bpf_round *r)
-{
-	const struct knell_gap gap = { .cause = KNELL_GAP_RING, .others = 1 };
-	struct bpf_source *s = r->s;
-
-	if (s->ids && ids_drain(s->ids, tell_ids, r) == -ENOBUFS)
-		deliver_gap(s, r->first, &gap, KNELL_F_AT_LEAST);
-}
-
 /* ---- the round ---- */
+
+static void read_rings(struct bpf_round *r)
+{
+	for (uint32_t home = r->first; home < r->end; home++) {
+		read_ring(r, home, ring_end(&r->s->rings[home]));
+		tell_lost_of_ring(r->s, home);
+	}
+}
+
+/* Where a socket tells of ids; then one round is for all homes, and nothing else runs. */
+static void read_rings_and_ids(struct bpf_round *r)
+{
+	struct bpf_source *s = r->s;
+	uint64_t until = knell_now();
+
+	for (uint32_t home = r->first; home < r->end; home++)
+		r->ends[home] = ring_end(&s->rings[home]);
+	bpf_ids_take(s);
+	for (uint32_t home = r->first; home < r->end; home++) {
+		bpf_ids_next_home(s);
+		read_ring(r, home, r->ends[home]);
+		bpf_ids_tell(r, home, until);
+		tell_lost_of_ring(s, home);
+	}
+	bpf_ids_end(s);
+}
 
 void bpf_reap_round(struct bpf_round *r)
 {
@@ -479,11 +482,10 @@ void bpf_reap_round(struct bpf_round *r)
 	for (uint32_t home = r->first; home < r->end; home++)
 		add_to_batch(r, home);
 	tell_births(r);
-	for (uint32_t home = r->first; home < r->end; home++) {
-		read_ring(r, home);
-		tell_lost_of_ring(s, home);
-	}
-	drain_ids(r);
+	if (s->ids)
+		read_rings_and_ids(r);
+	else
+		read_rings(r);
 	/* Stamps order deaths for people: a parent that waited comes after its child. */
 	qsort_r(r->batch, r->batch_count, sizeof(*r->batch), by_time, s->slots);
 	for (size_t i = 0; i < r->batch_count; i++)
@@ -507,7 +509,7 @@ bool bpf_anything_waits(struct bpf_round *r)
 		    __atomic_load_n(&head->sweep, __ATOMIC_ACQUIRE))
 			return true;
 	}
-	return lost_waits(s);
+	return s->held.count || lost_waits(s);
 }
 
 bool bpf_urgent_waits(const struct bpf_round *r)
@@ -565,7 +567,7 @@ int bpf_reconcile(struct bpf_source *s)
 		if (birth_told(s, i))
 			deliver_birth(s, i, KNELL_F_RECONCILED);
 		else
-			tell_birth(&s->all, i);
+			bpf_tell_birth(&s->all, i);
 		alive++;
 	}
 	return r < 0 ? knell_fail(r, "the task iterator failed: %s", strerror(-r)) : alive;
