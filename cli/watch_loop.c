@@ -293,12 +293,14 @@ static int loop(struct watch *watch, int stop_fd, uint64_t deadline)
  */
 static int let_plugins_hear(struct watch *watch)
 {
-	struct pollfd fd = { .fd = knell_fd(watch->engine), .events = POLLIN };
 	uint64_t end = monotonic_now() + LATE_RECORDS;
+	struct pollfd fd = { .events = POLLIN };
 	int r = 0;
 
-	if (!watch->options.plugins.count || knell_can(watch->engine) & KNELL_CAN_EXIT)
+	if (!watch->engine || !watch->options.plugins.count ||
+	    knell_can(watch->engine) & KNELL_CAN_EXIT)
 		return 0;
+	fd.fd = knell_fd(watch->engine);
 	while (r >= 0 && monotonic_now() < end) {
 		if (poll(&fd, 1, poll_until(end)) < 0 && errno != EINTR)
 			return -errno;

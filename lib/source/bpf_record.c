@@ -61,6 +61,22 @@ static void fill_usage(struct knell_event *event, struct knell_usage *usage,
 	usage->majflt = raw->majflt;
 }
 
+/* Told again because it lives: by the name that it has now. What else may have changed is not
+ * known. */
+static void fill_alive(struct knell_event *event, const struct knell_slot *slot)
+{
+	memcpy(event->comm, slot->comm, sizeof(event->comm));
+	if (slot->flags & SLOT_FOUND)
+		return; /* as it was when it was found */
+	event->time = knell_now();
+	event->unknown |= KNELL_U_PARENT | KNELL_U_UID | KNELL_U_GID | KNELL_U_CGROUP | KNELL_U_CPU;
+	memset(&event->parent, 0, sizeof(event->parent));
+	event->uid = 0;
+	event->gid = 0;
+	event->cgroup = 0;
+	event->cpu = 0;
+}
+
 void deliver_birth(struct bpf_source *s, uint32_t index, uint32_t flags)
 {
 	struct knell_slot *slot = &s->slots[index];
@@ -73,7 +89,7 @@ void deliver_birth(struct bpf_source *s, uint32_t index, uint32_t flags)
 	}
 	event.flags |= flags;
 	if (flags & KNELL_F_RECONCILED)
-		memcpy(event.comm, slot->comm, sizeof(event.comm));
+		fill_alive(&event, slot);
 	event.u.clone.flags = slot->clone_flags & ~0xffull;
 	event.u.clone.exit_signal = slot->exit_signal;
 	if (!(flags & KNELL_F_RECONCILED) && knell_engine_wants(s->base.engine, KNELL_INIT)) {
