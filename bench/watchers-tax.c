@@ -39,7 +39,7 @@ static int add_up(const struct knell_event *event)
 }
 
 #define WATCHER(kind)                                                                              \
-	static int see_##kind(const struct knell_event *event, void *userdata)                      \
+	static int see_##kind(const struct knell_event *event, void *userdata)                     \
 	{                                                                                          \
 		(void)userdata;                                                                    \
 		return add_up(event);                                                              \
@@ -249,12 +249,11 @@ static double ratio(int row, int of, unsigned int n)
 
 static void row_name(char name[40], int row)
 {
-	if (row == BARE)
-		strcpy(name, "bare");
-	else if (row == EMPTY)
-		strcpy(name, "empty table");
-	else if (row == HAND)
-		strcpy(name, "all, called by hand");
+	if (row <= EMPTY || row == HAND)
+		snprintf(name, 40, "%s",
+			 row == BARE    ? "bare"
+			 : row == EMPTY ? "empty table"
+					: "all, called by hand");
 	else
 		snprintf(name, 40, "+ %s (%d)", knell_kind_name(order[row - EMPTY - 1]),
 			 row - EMPTY);

@@ -65,6 +65,19 @@ static __always_inline struct knell_slot *follow(struct task_struct *task, const
 static __always_inline void tell_alive(struct bpf_iter__task *ctx, struct task_struct *task,
 				       __u32 home);
 
+/* Unless its reaper gives the slot back meanwhile: then it is another process's soon. */
+static __always_inline void change_flags(struct task_struct *task, __u64 entry)
+{
+	struct knell_slot *slot = slot_enter_any(start_of(task), entry);
+
+	if (!slot)
+		return;
+	slot->flags |= order.slot_flags & ~SLOT_QUIET;
+	if (!(order.slot_flags & SLOT_QUIET))
+		slot->flags &= ~SLOT_QUIET;
+	slot_leave(slot);
+}
+
 SEC("iter/task")
 int adopt(struct bpf_iter__task *ctx)
 {
@@ -80,11 +93,8 @@ int adopt(struct bpf_iter__task *ctx)
 	if (!place)
 		return 0;
 	entry = *place;
-	slot = slot_of(start_of(task), entry);
-	if (slot) { /* it is in */
-		slot->flags |= order.slot_flags & ~SLOT_QUIET;
-		if (!(order.slot_flags & SLOT_QUIET))
-			slot->flags &= ~SLOT_QUIET;
+	if (slot_of(start_of(task), entry)) { /* it is in */
+		change_flags(task, entry);
 		order.slot = KNELL_INTEREST_SLOT(entry);
 		order.start = start_of(task);
 		return 0;

@@ -256,6 +256,22 @@ static __always_inline struct knell_slot *slot_enter(__u64 start, __u64 entry, _
 	return NULL;
 }
 
+/* As slot_enter(), alive or dead: NULL if the slot was given back, or is about to be. */
+static __always_inline struct knell_slot *slot_enter_any(__u64 start, __u64 entry)
+{
+	struct knell_slot *slot = slot_of(start, entry);
+	__u32 state;
+
+	if (!slot)
+		return NULL;
+	__sync_fetch_and_add(&slot->writers, 1);
+	state = *(volatile __u32 *)&slot->state;
+	if (state != SLOT_FREE && state != SLOT_LEAVING && slot_of(start, entry) == slot)
+		return slot;
+	__sync_fetch_and_sub(&slot->writers, 1);
+	return NULL;
+}
+
 static __always_inline void slot_leave(struct knell_slot *slot)
 {
 	__sync_fetch_and_sub(&slot->writers, 1);

@@ -257,6 +257,7 @@ int knell_fd(const struct knell_engine *engine)
 	return engine->epoll_fd;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): written by the builtin */
 static void count(uint64_t *counter, uint64_t more)
 {
 	__atomic_fetch_add(counter, more, __ATOMIC_RELAXED);
@@ -344,10 +345,27 @@ int knell_engine_dispatch(struct knell_engine *engine)
 
 int knell_dispatch(struct knell_engine *engine)
 {
+	int r;
+
 	if (engine->reapers)
 		return knell_fail(-EBUSY,
 				  "the engine's reapers dispatch; see knell_reapers_stop()");
-	return knell_engine_dispatch(engine);
+	knell_engine_host_begins(engine);
+	r = knell_engine_dispatch(engine);
+	knell_engine_host_ends(engine);
+	return r;
+}
+
+void knell_engine_host_begins(struct knell_engine *engine)
+{
+	if (!engine->reapers)
+		engine->hosting++;
+}
+
+void knell_engine_host_ends(struct knell_engine *engine)
+{
+	if (!engine->reapers)
+		engine->hosting--;
 }
 
 bool knell_engine_split(const struct knell_engine *engine)
@@ -392,8 +410,10 @@ int knell_reconcile(struct knell_engine *engine)
 	if (!engine->source->ops->reconcile)
 		return 0;
 	knell_engine_enter(engine);
+	knell_engine_host_begins(engine);
 	r = engine->reapers ? reapers_reconcile(engine->reapers)
 			    : engine->source->ops->reconcile(engine->source);
+	knell_engine_host_ends(engine);
 	knell_engine_leave(engine);
 	return r;
 }

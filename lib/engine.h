@@ -43,6 +43,8 @@ struct knell_engine {
 
 	/* Who dispatches: see reapers.c. */
 	struct reapers *reapers; /* NULL: the host */
+	unsigned int hosting;    /* the host is inside a call that calls back: see
+				    knell_engine_host_begins() */
 	pthread_mutex_t lock;    /* recursive: for what is not thread-safe by itself */
 
 	/* see reap/reap.c */
@@ -53,7 +55,7 @@ struct knell_engine {
 	pthread_mutex_t heard_lock;
 	pid_t *heard; /* with reapers: announced, but not put with `children` yet */
 	size_t heard_count, heard_room;
-	bool heard_missed; /* no memory for one: look for all */
+	bool heard_missed; /* no room for one: look for all */
 };
 
 /*
@@ -62,6 +64,13 @@ struct knell_engine {
  */
 void knell_engine_enter(struct knell_engine *engine);
 void knell_engine_leave(struct knell_engine *engine);
+
+/*
+ * Around a call of the host's that may call back: no reaper may be started from inside it. Nothing
+ * while there are reapers, for then any thread may be the one that calls.
+ */
+void knell_engine_host_begins(struct knell_engine *engine);
+void knell_engine_host_ends(struct knell_engine *engine);
 
 /* Does each home have a reaper? */
 bool knell_engine_split(const struct knell_engine *engine);

@@ -48,6 +48,7 @@ struct reaper {
 	int wake_fd;
 	bool stop;  /* atomic: drain no more */
 	bool ended; /* atomic: the thread returns */
+	bool busy;  /* atomic: there was something to tell, and more may come */
 	struct reaper *next;
 	uint64_t looked; /* atomic: the last kick before it began to drain; it is done since */
 
@@ -74,6 +75,8 @@ struct reapers {
 	unsigned int home_count;
 	struct home *homes;
 
+	uint64_t reconciled; /* the manager's: when it last did so by itself */
+
 	/* The manager's, and those of whoever asks for statistics: */
 	pthread_mutex_t lock;
 	struct reaper *running;
@@ -87,9 +90,14 @@ struct reapers {
 /* The engine whose record this thread tells now: it must not wait for its own reaper. */
 static _Thread_local const struct reapers *inside;
 
-bool reapers_split(const struct reapers *reapers)
+bool reapers_inside(void)
 {
-	return reapers->split;
+	return inside;
+}
+
+bool reapers_split(const struct reapers *all)
+{
+	return all->split;
 }
 
 static const struct knell_source_ops *ops_of(const struct reapers *all)
@@ -121,6 +129,7 @@ static void clear(int fd)
 	(void)n;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): written by the builtin */
 static void count(uint64_t *counter, uint64_t value)
 {
 	__atomic_store_n(counter, value, __ATOMIC_RELAXED);
@@ -151,6 +160,11 @@ static int drain(struct reaper *me, unsigned int number)
 	int r;
 
 	pthread_mutex_lock(&home->lock);
+	/* Given away meanwhile: its new reaper would not know how deep we let it sleep. */
+	if (!is_mine(me, number)) {
+		pthread_mutex_unlock(&home->lock);
+		return -1;
+	}
 	before = monotonic(CLOCK_MONOTONIC);
 	inside = me->all;
 	r = source->ops->reap_home(source, number);
@@ -172,6 +186,7 @@ static int drain_all(struct reaper *me)
 		if (ms >= 0 && (sleep < 0 || ms < sleep))
 			sleep = ms;
 	}
+	__atomic_store_n(&me->busy, sleep >= 0, __ATOMIC_RELEASE);
 	if (sleep < 0 && ops_of(all)->reconcile_due(all->engine->source))
 		wake(all->wake_fd);
 	return sleep;
@@ -385,14 +400,19 @@ static bool has_homes(const struct reapers *all, const struct reaper *reaper)
 	return false;
 }
 
+/* False: the machine has more CPUs than a cpu_set_t, or none is ours for a moment. */
+static bool read_mask(cpu_set_t *ret)
+{
+	return sched_getaffinity(0, sizeof(*ret), ret) == 0 && CPU_COUNT(ret) > 0;
+}
+
 /* CPUs were taken from us or given to us. Homes that may move do so when they ring. */
 static void follow_mask(struct reapers *all)
 {
 	struct reaper *reaper, *next;
 	cpu_set_t now;
 
-	if (sched_getaffinity(0, sizeof(now), &now) < 0 || CPU_EQUAL(&now, &all->mask) ||
-	    CPU_COUNT(&now) == 0)
+	if (!read_mask(&now) || CPU_EQUAL(&now, &all->mask))
 		return;
 	all->mask = now;
 	for (unsigned int i = 0; i < all->home_count; i++) {
@@ -483,14 +503,31 @@ int reapers_reconcile(struct reapers *all)
 	return reconcile(all);
 }
 
+static bool is_quiet(struct reapers *all)
+{
+	bool quiet = true;
+
+	pthread_mutex_lock(&all->lock);
+	for (const struct reaper *reaper = all->running; reaper; reaper = reaper->next)
+		quiet &= !__atomic_load_n(&reaper->busy, __ATOMIC_ACQUIRE);
+	pthread_mutex_unlock(&all->lock);
+	return quiet;
+}
+
+/* False: not now. A storm that loses again and again is held up by it once a second at most. */
 static bool try_reconcile(struct reapers *all)
 {
+	uint64_t now = monotonic(CLOCK_MONOTONIC_COARSE);
+
+	if (!is_quiet(all) && now - all->reconciled < LOOK_NS)
+		return false;
 	for (unsigned int i = 0; i < all->home_count; i++) {
 		if (pthread_mutex_trylock(&all->homes[i].lock) == 0)
 			continue;
 		unlock_homes(all, i);
 		return false;
 	}
+	all->reconciled = now;
 	reconcile(all);
 	return true;
 }
@@ -607,8 +644,6 @@ static int start_first(struct reapers *all)
 	int cpu = sched_getcpu();
 	int r;
 
-	if (sched_getaffinity(0, sizeof(all->mask), &all->mask) < 0)
-		return -errno;
 	all->homes = calloc(count, sizeof(*all->homes));
 	if (!all->homes)
 		return -ENOMEM;
@@ -652,6 +687,10 @@ int knell_reapers_start(struct knell_engine *engine)
 
 	if (engine->reapers)
 		return knell_fail(-EALREADY, "the engine has reapers");
+	/* They would drain what the host is about to tell. */
+	if (engine->hosting)
+		return knell_fail(-EDEADLK, "reapers cannot be started from inside a callback; "
+					    "call knell_reapers_start() after it has returned");
 	all = calloc(1, sizeof(*all));
 	if (!all)
 		return knell_fail(-ENOMEM, "no memory for reapers");
@@ -661,8 +700,8 @@ int knell_reapers_start(struct knell_engine *engine)
 	all->self.cpu = NOT_PINNED;
 	pthread_mutex_init(&all->lock, NULL);
 	engine->reapers = all;
-	/* One home as it was opened: one reaper. */
-	r = ops->split ? ops->split(engine->source) : -ENOTSUP;
+	/* One home as it was opened, or CPUs whose numbers do not go into a mask: one reaper. */
+	r = ops->split && read_mask(&all->mask) ? ops->split(engine->source) : -ENOTSUP;
 	all->split = r == 0;
 	if (r == 0 || r == -ENOTSUP)
 		r = prepare_manager(all);

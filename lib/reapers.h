@@ -11,17 +11,20 @@
 
 struct reapers;
 
+/* Is this thread in a callback of some engine's reapers? */
+bool reapers_inside(void);
+
 /* Is each home reaped by itself? Else one thread dispatches, with the engine's lock. */
-bool reapers_split(const struct reapers *reapers);
+bool reapers_split(const struct reapers *all);
 
 /* Each home is looked at soon. Never blocks. Returns the number of this kick, never 0. */
-uint64_t reapers_kick(struct reapers *reapers);
+uint64_t reapers_kick(struct reapers *all);
 
 /* Was all told that waited at that kick? If it takes long: a home went to another reaper; kick
  * again. */
-bool reapers_have_looked(struct reapers *reapers, uint64_t kick);
+bool reapers_have_looked(struct reapers *all, uint64_t kick);
 
 /* knell_reconcile(), while no home is reaped. -EDEADLK: from inside a callback. */
-int reapers_reconcile(struct reapers *reapers);
+int reapers_reconcile(struct reapers *all);
 
 #endif

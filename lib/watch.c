@@ -15,6 +15,7 @@
 
 #include "pidfd.h"
 #include "options.h"
+#include "reapers.h"
 #include "watch.h"
 
 #define FIRST_TABLE 64u
@@ -356,7 +357,7 @@ struct knell_watch *knell_watch_cancel(struct knell_watch *w)
 	pthread_mutex_lock(&ws->lock);
 	cancel(w);
 	w->waiters++;
-	while (w->calls && !watch_depth)
+	while (w->calls && !watch_depth && !reapers_inside())
 		pthread_cond_wait(&ws->called, &ws->lock);
 	w->waiters--;
 	watch_settle(w);

@@ -70,20 +70,11 @@ static bool is_record(struct target *t)
 	return true;
 }
 
-/* From here on the verdict is ours alone to tell: nobody finds it any more. */
-static void claim(struct target *t)
-{
-	target_unlink(t);
-	target_disarm(t); /* while it is told its descriptor may become ready */
-	t->watch->calls++;
-}
-
 /*
  * The one place that calls back, without the lock. Afterwards the target is gone, and perhaps its
  * watch.
  */
-static void tell_claimed(struct target *t, enum knell_verdict_kind kind,
-			 const struct knell_event *event)
+static void tell(struct target *t, enum knell_verdict_kind kind, const struct knell_event *event)
 {
 	struct knell_watch *w = t->watch;
 	struct knell_watches *ws = w->watches;
@@ -95,6 +86,10 @@ static void tell_claimed(struct target *t, enum knell_verdict_kind kind,
 	};
 	bool record = t->held && is_record(t);
 
+	/* From here on the verdict is ours alone to tell: nobody finds it any more. */
+	target_unlink(t);
+	target_disarm(t); /* while it is told its descriptor may become ready */
+	w->calls++;
 	watch_depth++;
 	pthread_mutex_unlock(&ws->lock);
 	if (record)
@@ -109,12 +104,6 @@ static void tell_claimed(struct target *t, enum knell_verdict_kind kind,
 	if (w->waiters)
 		pthread_cond_broadcast(&ws->called);
 	watch_settle(w);
-}
-
-static void tell(struct target *t, enum knell_verdict_kind kind, const struct knell_event *event)
-{
-	claim(t);
-	tell_claimed(t, kind, event);
 }
 
 /* Until its deadline it may still be reaped, or freed. */
@@ -182,7 +171,15 @@ static bool can_wait(struct target *t)
 	return t->fd >= 0;
 }
 
-/* Notes what the record says; calls nobody back. True: its verdict is due, and claimed. */
+/* Only who cancels finds it: he need not wait while others are told before it. */
+static void set_aside(struct target *t)
+{
+	target_unlink(t);
+	cds_list_add_tail(&t->in_watch, &t->watch->targets);
+	target_disarm(t);
+}
+
+/* Notes what the record says; calls nobody back. True: its verdict is due, and ours to tell. */
 static bool note_exit(struct target *t, const struct knell_event *event)
 {
 	bool known = !(event->unknown & KNELL_U_STATUS);
@@ -191,7 +188,7 @@ static bool note_exit(struct target *t, const struct knell_event *event)
 		return false;
 	t->told = true;
 	if (known && (t->moment == KNELL_AT_ANY || t->moment == KNELL_AT_EXIT)) {
-		claim(t);
+		set_aside(t);
 		return true;
 	}
 	memcpy(&t->event, event, event->size < sizeof(t->event) ? event->size : sizeof(t->event));
@@ -201,8 +198,12 @@ static bool note_exit(struct target *t, const struct knell_event *event)
 
 static void follow_exit(struct target *t)
 {
-	if (t->moment == KNELL_AT_FREE)
+	if (t->moment == KNELL_AT_FREE) {
+		/* It waited for its deadline already, and does again: its free may be lost. */
+		if (t->released)
+			target_wait(t);
 		return;
+	}
 	if (t->dead || (!can_wait(t) && t->released))
 		conclude(t, true);
 	else if (t->fd < 0)
@@ -243,7 +244,7 @@ static void hear_death(struct knell_watches *ws, const struct knell_event *event
 {
 	CDS_LIST_HEAD(found);
 	CDS_LIST_HEAD(rest);
-	CDS_LIST_HEAD(claimed);
+	CDS_LIST_HEAD(aside);
 	struct target *t;
 
 	find_targets(ws, &event->task, &found);
@@ -251,13 +252,13 @@ static void hear_death(struct knell_watches *ws, const struct knell_event *event
 		if (event->kind == KNELL_FREE)
 			note_free(t, event);
 		else if (note_exit(t, event)) {
-			target_queue(t, &claimed);
+			target_queue(t, &aside);
 			continue;
 		}
 		target_queue(t, &rest);
 	}
-	while ((t = target_take(&claimed)) != NULL)
-		tell_claimed(t, KNELL_EXITED, event);
+	while ((t = target_take(&aside)) != NULL)
+		tell(t, KNELL_EXITED, event);
 	while ((t = target_take(&rest)) != NULL) {
 		if (event->kind == KNELL_EXIT)
 			follow_exit(t);
@@ -365,7 +366,9 @@ static bool hear_descriptors(struct knell_watches *ws, int *ret_error)
  */
 static bool record_may_come(struct knell_watches *ws, struct target *t)
 {
-	if (!knell_engine_split(ws->engine) || !t->heard || t->held)
+	if (!knell_engine_split(ws->engine) || !t->heard)
+		return false;
+	if (t->held && (t->moment != KNELL_AT_FREE || t->freed))
 		return false;
 	if (t->kick && reapers_have_looked(ws->engine->reapers, t->kick))
 		return false;

@@ -105,10 +105,9 @@ int knell_dispatch(struct knell_engine *engine);
 
 /*
  * Called for each record of the kinds in its mask, on the thread that calls knell_dispatch() or on
- * a reaper. The
- * record is valid until it returns. A negative return is counted as an error of the watcher; it
- * changes nothing else: a watcher cannot veto. It must not call knell_close(), knell_fork() or
- * knell_dispatch() on its own engine.
+ * a reaper. The record is valid until it returns. A negative return is counted as an error of the
+ * watcher; it changes nothing else: a watcher cannot veto. It must not call knell_close() or
+ * knell_dispatch() on its own engine, and knell_fork() on a reaper only.
  */
 typedef int (*knell_watcher_fn)(const struct knell_event *event, void *userdata);
 
@@ -180,9 +179,11 @@ int knell_reconcile(struct knell_engine *engine);
  *
  * While it has reapers, watches may be set and cancelled, watchers added and removed, and
  * knell_fork() called by any thread at any time. knell_watch_cancel() returns when no verdict of
- * that watch is being told any more, unless it was called from inside a callback.
+ * that watch is being told any more, unless it was called from inside a callback. But while
+ * reapers are started or stopped no other thread may use the engine.
  *
- * -EALREADY: it has reapers. -EAGAIN, -EMFILE, -ENOMEM: as the system says.
+ * -EALREADY: it has reapers. -EDEADLK: from inside a callback of the host's dispatch. -EAGAIN,
+ * -EMFILE, -ENOMEM: as the system says.
  */
 int knell_reapers_start(struct knell_engine *engine);
 

@@ -40,11 +40,14 @@ void knell_reap_close(struct knell_engine *engine)
 	engine->reap_fd = -1;
 }
 
+/* Nobody may ever call knell_reap(): then it is no use to remember each child. */
+#define HEARD_MAX 65536u
+
 /* From a reaper to the thread that calls knell_reap(). */
 static void hand_over(struct knell_engine *engine, pid_t pid)
 {
 	pthread_mutex_lock(&engine->heard_lock);
-	if (engine->heard_count == engine->heard_room) {
+	if (engine->heard_count == engine->heard_room && engine->heard_room < HEARD_MAX) {
 		size_t room = engine->heard_room ? 2 * engine->heard_room : 64;
 		pid_t *grown = realloc(engine->heard, room * sizeof(*grown));
 
@@ -145,7 +148,9 @@ int knell_reap(struct knell_engine *engine, knell_reap_fn fn, void *userdata)
 
 	if (!children) {
 		knell_engine_enter(engine);
+		knell_engine_host_begins(engine);
 		r = engine->source->ops->reap(engine->source, fn, userdata);
+		knell_engine_host_ends(engine);
 		knell_engine_leave(engine);
 		return r;
 	}

@@ -134,6 +134,24 @@ static int adopt_children(struct bpf_source *s)
 	return 0;
 }
 
+/*
+ * A zombie whose exit was told before this watch was set, or is being told now. Its slot may be
+ * given back since the iterator saw it, and be another process's: then `told` speaks of that one.
+ * If it is not told yet it stays so, and the slot what it is, while the caller has the lock of the
+ * watches: its reaper asks them after it has said so.
+ */
+static bool was_told_before(const struct bpf_source *s, const struct knell_adopt *order)
+{
+	const struct knell_slot *slot = &s->slots[order->slot];
+	uint32_t state;
+
+	/* Sequentially consistent: pairs with say_once(). */
+	if (__atomic_load_n(&s->told[order->slot], __ATOMIC_SEQ_CST) & TOLD_EXIT)
+		return true;
+	state = __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE);
+	return state == SLOT_FREE || state == SLOT_LEAVING || slot->task.start != order->start;
+}
+
 int bpf_watch(struct knell_source *source, int pidfd, uint32_t flags, uint64_t cookie,
 	      struct knell_task_id *ret_id)
 {
@@ -157,10 +175,8 @@ int bpf_watch(struct knell_source *source, int pidfd, uint32_t flags, uint64_t c
 	if (!order.slot)
 		return -ESRCH;
 	id = s->slots[order.slot].task;
-	/* Sequentially consistent: pairs with say_once(). */
-	if (__atomic_load_n(&s->told[order.slot], __ATOMIC_SEQ_CST) & TOLD_EXIT ||
-	    __atomic_load_n(&s->slots[order.slot].task.start, __ATOMIC_ACQUIRE) != order.start) {
-		/* A zombie: its exit was told before this watch was set, or is being told now. */
+	if (was_told_before(s, &order)) {
+		/* Or it is being told now: then its reaper looks for us next. */
 		if (id.start == order.start)
 			*ret_id = id;
 		return -EALREADY;

@@ -409,8 +409,8 @@ static void take_lost_of_watch(struct bpf_source *s, uint32_t watch, struct knel
 	births = __atomic_load_n((uint64_t *)&entry->lost_births, __ATOMIC_ACQUIRE);
 	gap->births = births - s->lost_births_seen[watch];
 	gap->deaths = deaths - s->lost_deaths_seen[watch];
-	s->lost_births_seen[watch] = births;
-	s->lost_deaths_seen[watch] = deaths;
+	__atomic_store_n(&s->lost_births_seen[watch], births, __ATOMIC_RELAXED);
+	__atomic_store_n(&s->lost_deaths_seen[watch], deaths, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&s->lost_lock);
 }
 
@@ -428,20 +428,19 @@ static void tell_lost_of_reserve(struct bpf_source *s, uint32_t ring)
 	}
 }
 
-static bool lost_waits(struct bpf_source *s)
+/* In each round of each home, so without the lock: a loss that another one tells now may wait. */
+static bool lost_waits(const struct bpf_source *s)
 {
 	bool waits = false;
 
-	pthread_mutex_lock(&s->lost_lock);
 	for (uint32_t watch = 1; watch < WATCHES; watch++) {
 		const struct knell_watch_entry *entry = &s->watches[watch];
 
 		waits |= __atomic_load_n(&entry->lost_deaths, __ATOMIC_ACQUIRE) !=
-				 s->lost_deaths_seen[watch] ||
+				 __atomic_load_n(&s->lost_deaths_seen[watch], __ATOMIC_RELAXED) ||
 			 __atomic_load_n(&entry->lost_births, __ATOMIC_ACQUIRE) !=
-				 s->lost_births_seen[watch];
+				 __atomic_load_n(&s->lost_births_seen[watch], __ATOMIC_RELAXED);
 	}
-	pthread_mutex_unlock(&s->lost_lock);
 	return waits;
 }
 

@@ -141,7 +141,8 @@ bool slot_give_back(struct bpf_source *s, uint32_t index)
 	if (__atomic_load_n(&slot->writers, __ATOMIC_SEQ_CST) ||
 	    __atomic_load_n(&slot->pending, __ATOMIC_SEQ_CST))
 		return false;
-	__atomic_store_n(&s->told[index], 0, __ATOMIC_RELAXED);
+	/* Release: pairs with was_told_before(), which finds it leaving. */
+	__atomic_store_n(&s->told[index], 0, __ATOMIC_RELEASE);
 	__atomic_store_n(&s->cookie[index], 0, __ATOMIC_RELAXED);
 	/* Release: who claims it by mistake sees that it is leaving. */
 	__atomic_store_n(&s->birth[index], BIRTH_UNTOLD, __ATOMIC_RELEASE);

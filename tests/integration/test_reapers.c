@@ -194,7 +194,7 @@ static int by_identity(const void *a, const void *b)
 /* Each process has one birth first, one death, and after that its free only. */
 static void expect_lives(const struct log *log, bool all_dead)
 {
-	const struct heard **sorted = calloc(log->count + 1, sizeof(*sorted));
+	const struct heard **sorted = calloc(log->count + 1, sizeof(void *));
 	size_t n = 0;
 	bool born = false, dead = false;
 
@@ -206,7 +206,7 @@ static void expect_lives(const struct log *log, bool all_dead)
 		    !(e->flags & KNELL_F_RECONCILED))
 			sorted[n++] = &log->all[i];
 	}
-	qsort(sorted, n, sizeof(*sorted), by_identity);
+	qsort(sorted, n, sizeof(void *), by_identity);
 	for (size_t i = 0; i < n; i++) {
 		const struct knell_event *e = &sorted[i]->event;
 		const struct knell_event *last = i ? &sorted[i - 1]->event : NULL;
@@ -297,7 +297,7 @@ START_TEST(long_chains)
 	start_reapers(&log);
 	for (unsigned int i = 0; i < chains; i++)
 		start_chain(&log, depth);
-	await(&log, KNELL_EXIT, chains * (depth + 1));
+	await(&log, KNELL_EXIT, (uint64_t)chains * (depth + 1));
 	ck_assert_int_eq(knell_reapers_stop(log.engine), 0);
 	expect_lives(&log, true);
 	expect_parents_first(&log);
@@ -482,7 +482,7 @@ static void *set_watches(void *arg)
 							       i % 2 ? KNELL_AT_DEAD : KNELL_AT_ANY,
 						       .fn = on_verdict,
 						       .userdata = me };
-		struct knell_watch *watch;
+		struct knell_watch *watch = NULL;
 		pid_t pid = fork();
 		int r;
 

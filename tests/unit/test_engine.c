@@ -294,7 +294,8 @@ END_TEST
 /* What a watcher may ask of its engine; also one that was built when the struct was shorter. */
 START_TEST(test_asked_how_it_was_opened)
 {
-	struct knell_options o = { .size = sizeof(o), .flags = KNELL_O_FREE, .reserve = 7 }, is;
+	struct knell_options o = { .size = sizeof(o), .flags = KNELL_O_FREE, .reserve = 7 },
+			     is = { 0 };
 	struct {
 		struct knell_options o;
 		char more[8];

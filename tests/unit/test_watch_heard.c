@@ -125,6 +125,25 @@ START_TEST(test_free)
 }
 END_TEST
 
+/* Reaped before its exit is told; and nobody tells that it was freed. */
+START_TEST(test_free_is_lost)
+{
+	struct knell_engine *engine = open_fake(KNELL_O_FREE);
+	struct child child = child_start(NULL);
+	struct told told = { 0 };
+
+	watch_at(&told, engine, child.pid, KNELL_AT_FREE);
+	child_exit(&child, 1);
+	child_reap(&child);
+	told_no_more(&told, engine, 20);
+	push(engine, KNELL_EXIT, child.pid, NULL, 42 << 8);
+	told_wait(&told, engine, 1);
+	check_exited(&told, 0, 42);
+	ck_assert_uint_eq(told.event[0].flags & KNELL_F_USAGE_FINAL, 0);
+	knell_close(engine);
+}
+END_TEST
+
 /* The source gave up: when it is released, only the pidfd knows. */
 START_TEST(test_free_given_up)
 {
@@ -464,6 +483,7 @@ Suite *unit_suite(void)
 	tcase_add_test(tc, test_at_once);
 	tcase_add_test(tc, test_dead);
 	tcase_add_test(tc, test_free);
+	tcase_add_test(tc, test_free_is_lost);
 	tcase_add_test(tc, test_free_given_up);
 	tcase_add_test(tc, test_free_needs_records);
 	tc = unit_case(suite, "who_tells");
