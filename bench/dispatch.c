@@ -39,6 +39,7 @@
 #define MOST_THREADS 2
 #define EVENTS       256 /* different records, told in turn */
 #define TURN         20000
+#define ROUND        64 /* records that a reaper tells at a time */
 #define TARGET       1.1
 
 enum way {
@@ -204,13 +205,34 @@ static uint64_t now(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* Around what a reaper tells in one round: readers of RCU enter once. */
+static void begin_round(enum way way)
+{
+	if (way == BY_TABLE)
+		table_begin();
+	else if (way == BY_RCU)
+		rcu_enter();
+}
+
+static void end_round(enum way way)
+{
+	if (way == BY_TABLE)
+		table_end(bench.table);
+	else if (way == BY_RCU)
+		rcu_leave();
+}
+
 static void tell_all(enum way way, unsigned int thread)
 {
 	for (unsigned int i = 0; i < TURN; i++) {
 		struct knell_event *event = &bench.events[thread][i % EVENTS];
 
+		if (i % ROUND == 0)
+			begin_round(way);
 		event->seq = i;
 		tell(way, event);
+		if (i % ROUND == ROUND - 1 || i == TURN - 1)
+			end_round(way);
 	}
 }
 

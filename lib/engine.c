@@ -333,6 +333,7 @@ int knell_engine_dispatch(struct knell_engine *engine)
 	int r = 0;
 
 	knell_reap_clear(engine);
+	table_begin();
 	if (engine->source->ops->dispatch)
 		r = engine->source->ops->dispatch(engine->source);
 	if (engine->watches) {
@@ -340,6 +341,7 @@ int knell_engine_dispatch(struct knell_engine *engine)
 
 		r = r < 0 ? r : w;
 	}
+	table_end(engine->table);
 	return r < 0 ? r : (int)(records(engine) - before);
 }
 

@@ -29,6 +29,7 @@
 #include "engine.h"
 #include "reap/reap.h"
 #include "reapers.h"
+#include "table.h"
 #include "thread.h"
 #include "watch.h"
 
@@ -167,10 +168,12 @@ static int drain(struct reaper *me, unsigned int number)
 	}
 	before = monotonic(CLOCK_MONOTONIC);
 	inside = me->all;
+	table_begin();
 	r = source->ops->reap_home(source, number);
 	inside = NULL;
 	note_time(me, before);
 	pthread_mutex_unlock(&home->lock);
+	table_end(me->all->engine->table); /* may wait: not with a lock */
 	return r;
 }
 

@@ -179,6 +179,18 @@ void table_tell(struct table *table, const struct knell_event *event)
 		table_settle(table);
 }
 
+void table_begin(void)
+{
+	rcu_enter();
+}
+
+void table_end(struct table *table)
+{
+	rcu_leave();
+	if (__builtin_expect(__atomic_load_n(&table->unsettled, __ATOMIC_RELAXED), 0))
+		table_settle(table);
+}
+
 bool table_wants(const struct table *table, unsigned int kind)
 {
 	return wants(table, kind);

@@ -70,6 +70,13 @@ int table_add(struct table *table, struct watcher *const added[], size_t count, 
 	      const void *key);
 
 /*
+ * Around many records: to enter and leave a walk again and again costs more than to call a watcher.
+ * In between this thread counts as inside a watcher.
+ */
+void table_begin(void);
+void table_end(struct table *table);
+
+/*
  * Those that match are not called from now on, but may be running: see table_settle(). Returns how
  * many, or -ENOMEM.
  */
