@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <knell/knell.h>
+#include <knell/watcher.h>
 
 #include "support.h"
 
@@ -806,6 +806,51 @@ START_TEST(mask_is_followed)
 }
 END_TEST
 
+static int count_one(const struct knell_event *event, void *userdata)
+{
+	(void)event;
+	__atomic_add_fetch((uint64_t *)userdata, 1, __ATOMIC_RELAXED);
+	return 0;
+}
+
+/* Plugins and watchers come and leave while reapers tell: who has left is not called any more. */
+START_TEST(watchers_come_and_leave)
+{
+	unsigned int n = test_scaled(20000), rounds = 0;
+	double end = now() + test_seconds(PATIENCE);
+	uint64_t calls = 0, after;
+	struct log log;
+	char number[16];
+
+	snprintf(number, sizeof(number), "%u", n);
+	log_open(&log, (struct knell_options){ .reserve = 200000 });
+	start_reapers(&log);
+	start_on(&log, -1, LIST(test_program("storm"), "-n", number, "-j", "2"));
+	while (heard_of(&log, KNELL_EXIT) < n + 3) {
+		struct knell_plugin *plugin = NULL;
+
+		ck_assert_msg(now() < end, "%llu of %u deaths",
+			      (unsigned long long)heard_of(&log, KNELL_EXIT), n + 3);
+		ck_assert_msg(knell_plugin_load(log.engine, &plugin, test_program("teller.so"),
+						"teller.txt") == 0,
+			      "%s", knell_last_error());
+		ck_assert_int_eq(knell_watcher_add(log.engine, KNELL_MASK_ALL, count_one, &calls),
+				 0);
+		sleep_ms(rounds++ % 5);
+		ck_assert_int_eq(knell_watcher_remove(log.engine, count_one, &calls), 0);
+		after = __atomic_load_n(&calls, __ATOMIC_RELAXED);
+		ck_assert_ptr_null(knell_plugin_unload(plugin));
+		ck_assert_uint_eq(__atomic_load_n(&calls, __ATOMIC_RELAXED), after);
+		reap(&log);
+	}
+	ck_assert_uint_gt(rounds, 5);
+	ck_assert_uint_gt(calls, 0);
+	ck_assert_int_eq(knell_reapers_stop(log.engine), 0);
+	expect_lives(&log, true);
+	log_close(&log);
+}
+END_TEST
+
 #define CPU_SWITCH "/sys/devices/system/cpu/cpu1/online"
 
 /* A CPU goes and comes back during a storm. Only in a machine that is ours alone. */
@@ -929,6 +974,7 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, refused);
 	tcase_add_test(tcase, start_and_stop);
 	tcase_add_test(tcase, close_in_a_storm);
+	tcase_add_test(tcase, watchers_come_and_leave);
 	tcase_add_test(tcase, mask_is_followed);
 	tcase_add_test(tcase, hotplug);
 }
