@@ -286,12 +286,14 @@ static void expect_an_account(uint32_t ring_size)
 
 START_TEST(stopped_consumer)
 {
+	need_open_build();
 	expect_an_account(0);
 }
 END_TEST
 
 START_TEST(stopped_consumer_with_a_small_ring)
 {
+	need_open_build();
 	expect_an_account(65536);
 }
 END_TEST

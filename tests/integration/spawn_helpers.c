@@ -272,6 +272,7 @@ START_TEST(dumpable_with_other_ids)
 
 	if (geteuid() != 0)
 		test_skip("only root may start a child as somebody else");
+	need_open_build();
 	nursery = open_nursery(_i);
 	for (int i = 0; i < 4; i++)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, spawn_as_nobody, nursery), 0);

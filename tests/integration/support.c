@@ -63,6 +63,28 @@ double test_seconds(double seconds)
 	return factor > 0 ? seconds * factor : seconds;
 }
 
+static bool others_may_enter(const char *path)
+{
+	char folder[4096];
+	struct stat st;
+
+	snprintf(folder, sizeof(folder), "%s", path);
+	for (char *end = strrchr(folder, '/'); end; end = strrchr(folder, '/')) {
+		*end = '\0';
+		if (stat(*folder ? folder : "/", &st) == 0 && !(st.st_mode & S_IXOTH))
+			return false;
+	}
+	return true;
+}
+
+void need_open_build(void)
+{
+	if (!others_may_enter(test_knell()) || !others_may_enter(test_program("tiny")))
+		test_skip(
+			"other users may not enter the folder of %s; build elsewhere to test this",
+			test_knell());
+}
+
 double now(void)
 {
 	struct timespec ts;

@@ -33,6 +33,12 @@ const char *test_program(const char *name);
 unsigned int test_scaled(unsigned int n);
 double test_seconds(double seconds); /* times the multiplier */
 
+/*
+ * Skips this test unless other users may run what is tested: a build folder below /root is closed
+ * to them.
+ */
+void need_open_build(void);
+
 /* Ends this test as skipped. */
 void test_skip(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 

@@ -169,9 +169,10 @@ static void await(struct log *log, unsigned int kind, uint64_t n)
 	double end = now() + test_seconds(PATIENCE);
 
 	while (heard_of(log, kind) < n) {
-		ck_assert_msg(now() < end, "%llu of %llu '%s' are told",
+		ck_assert_msg(now() < end, "%llu of %llu '%s' are told; %llu births, %llu gaps",
 			      (unsigned long long)heard_of(log, kind), (unsigned long long)n,
-			      knell_kind_name(kind));
+			      knell_kind_name(kind), (unsigned long long)heard_of(log, KNELL_CLONE),
+			      (unsigned long long)heard_of(log, KNELL_GAP));
 		reap(log);
 		sleep_ms(2);
 	}
@@ -275,28 +276,18 @@ START_TEST(whole_lives)
 }
 END_TEST
 
-/* Makes a process and dies; that one does the same, and so on. */
-static void start_chain(struct log *log, unsigned int depth)
-{
-	pid_t pid = knell_fork(log->engine);
-
-	ck_assert_msg(pid >= 0, "knell_fork: %s", knell_last_error());
-	while (pid == 0) {
-		if (depth-- == 0 || fork() != 0)
-			_exit(0);
-	}
-}
-
 /* Chains of births, from CPU to CPU: a child may have its own child before its parent is told. */
 START_TEST(long_chains)
 {
 	unsigned int depth = test_scaled(3000), chains = 4;
 	struct log log;
+	char number[16];
 
+	snprintf(number, sizeof(number), "%u", depth);
 	log_open(&log, (struct knell_options){ .reserve = 200000 });
 	start_reapers(&log);
 	for (unsigned int i = 0; i < chains; i++)
-		start_chain(&log, depth);
+		start_on(&log, -1, LIST(test_program("chain"), number));
 	await(&log, KNELL_EXIT, (uint64_t)chains * (depth + 1));
 	ck_assert_int_eq(knell_reapers_stop(log.engine), 0);
 	expect_lives(&log, true);

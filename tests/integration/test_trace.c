@@ -154,6 +154,7 @@ START_TEST(of_a_user)
 
 	if (getuid() != 0)
 		test_skip("only root can become somebody else");
+	need_open_build();
 	start_json(&trace);
 	run_tiny(named_tiny("kn-root"), 8);
 	pid = spawn(&how, LIST(test_program("tiny"), "7"));

@@ -667,6 +667,7 @@ START_TEST(without_privileges)
 
 	if (getuid() != 0)
 		test_skip("only root can become somebody else");
+	need_open_build();
 	ck_assert(!chmod(".", 0777));
 	pid = start_victim("kn-root");
 	watch.args = LIST(number(pid));
