@@ -205,8 +205,8 @@ END_TEST
 /* Its birth, its change and its death come in this order, by whatever ways: the ear verifies it. */
 START_TEST(of_a_thread)
 {
-	for (int round = 0; round < 20; round++) {
-		const int threads = round % 2;
+	for (unsigned int round = 0; round < test_scaled(18) + 2; round++) {
+		const int threads = (int)(round % 2);
 
 		struct knell_options options = { .flags = KNELL_O_IDS |
 							  (threads ? KNELL_O_THREADS : 0) };
