@@ -361,11 +361,15 @@ START_TEST(rotation_loses_nothing)
 		ck_assert(!log.torn);
 		validate(format("log.%d", i));
 	}
-	add_log(&log, "log");
-	validate("log");
+	/* Unless the last rename came when all was written but for the end. */
+	if (file_exists("log")) {
+		add_log(&log, "log");
+		validate("log");
+		files++;
+	}
 	ck_assert_uint_eq(log.lost, 0);
 	ck_assert_uint_eq(log.records, heard(&run));
-	ck_assert_uint_eq(log.starts, (uint64_t)files + 1);
+	ck_assert_uint_eq(log.starts, (uint64_t)files);
 	ck_assert_uint_eq(log.summaries, 1);
 	ck_assert(!*run.err);
 }
