@@ -5,7 +5,7 @@
 
 BUILD ?= build
 
-.PHONY: build help quickstart check demo bench vm-check lint asan tsan format install clean
+.PHONY: build help quickstart check demo bench kmod vm-check lint asan tsan format install clean
 
 build:
 	@scripts/build $(BUILD)
@@ -15,7 +15,8 @@ help:
 	@echo "make demo        two small things that Knell shows"
 	@echo "make build       build in $(BUILD)/ (other folder: BUILD=...)"
 	@echo "make check       install what tests need, build, run all tests"
-	@echo "make vm-check    the integration tests on Debian's 6.1 kernel in a virtual machine"
+	@echo "make kmod        the kernel module for Debian's 6.1 kernel, in $(BUILD)/kmod/"
+	@echo "make vm-check    the integration tests on Debian's 6.1 kernel in QEMU, and the module's"
 	@echo "make asan tsan   all tests with gcc's sanitizers (address and undefined; thread)"
 	@echo "make lint        clang-format, clang-tidy, cppcheck, shellcheck"
 	@echo "make bench       what Knell costs, beside its peers, in a few minutes (one: BENCH=NAME)"
@@ -45,10 +46,16 @@ tsan:
 	@scripts/deps check
 	@scripts/check $(BUILD)-tsan -Db_sanitize=thread -Db_lundef=false
 
+kmod:
+	@scripts/deps kmod
+	@tests/vm/fetch build/vm
+	@scripts/kmod $(BUILD)/kmod
+
 vm-check:
-	@scripts/deps check vm
+	@scripts/deps check vm kmod
 	@scripts/build $(BUILD) -Dtests=enabled
 	@tests/vm/fetch build/vm
+	@scripts/kmod $(BUILD)/kmod
 	@tests/vm/check $(BUILD)
 
 lint:
@@ -63,7 +70,7 @@ bench:
 
 format:
 	@scripts/deps lint
-	@find include lib bpf watchers init cli tests bench examples -name '*.[ch]' | xargs clang-format -i
+	@find include lib bpf watchers init cli tests bench examples kmod -name '*.[ch]' | xargs clang-format -i
 
 install:
 	@scripts/build $(BUILD)

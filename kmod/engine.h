@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * engine.h - what the files of the module share: watches, roots, sessions, and who owns them.
+ *
+ * Owns nothing. A root is one request to watch; it owns the watch of its process and the reserve of
+ * watches for descendants. A watch stands for one process of one root. References: a watch counts
+ * its root, a root its session; the hash table, a reaper's list, a session's queue and a child that
+ * is not told of yet each count a watch. What is freed waits for RCU's readers first.
+ *
+ * Locks, outermost first: session->reading and ->setting (mutexes), session->lock, root->lock, a
+ * bucket's lock; session->stream_lock and knell_beyond's lock inside of any. The raw ones are taken
+ * in probes, the others never.
+ */
+#ifndef KNELL_ENGINE_H
+#define KNELL_ENGINE_H
+
+#include <linux/atomic.h>
+#include <linux/hashtable.h>
+#include <linux/list.h>
+#include <linux/llist.h>
+#include <linux/mutex.h>
+#include <linux/pid.h>
+#include <linux/rcupdate.h>
+#include <linux/refcount.h>
+#include <linux/sched.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include <knell/event.h>
+#include <knell/kmod.h>
+
+struct knell_session;
+struct knell_root;
+
+/* knell_watch.claimed: bits; whoever sets one first tells of that moment. */
+enum knell_claim {
+	KNELL_CLAIM_EXIT,
+	KNELL_CLAIM_DEAD,
+	KNELL_CLAIM_FREE
+};
+
+/* knell_watch.pending: a mask; whoever sets the first bit puts the watch on its CPU's list. */
+enum knell_pending {
+	KNELL_PENDING_BIRTH = 1,
+	KNELL_PENDING_LINES = 2, /* the session's stream has lines */
+	KNELL_PENDING_EXIT = 4,
+	KNELL_PENDING_FREE = 8,
+	KNELL_PENDING_GAP = 16
+};
+
+/* What waits in a session's queue for its reader. */
+enum knell_item_kind {
+	KNELL_ITEM_INIT, /* these four are in the watch itself ... */
+	KNELL_ITEM_CLONE,
+	KNELL_ITEM_EXIT,
+	KNELL_ITEM_FREE,
+	KNELL_ITEMS_OF_WATCH,
+	KNELL_ITEM_LINE, /* ... this one in a line of the stream, */
+	KNELL_ITEM_GAP   /* and this one in the session */
+};
+
+struct knell_item {
+	struct list_head link;
+	enum knell_item_kind kind;
+};
+
+/* How the process was at some moment. */
+struct knell_moment {
+	u64 time;
+	u64 cgroup;
+	u64 parent_start;
+	struct pid *parent; /* counted; NULL: none */
+	u32 cpu;
+	u32 uid;
+	u32 gid;
+	char comm[KNELL_COMM_LEN];
+};
+
+struct knell_death {
+	struct knell_moment at;
+	s32 status;
+	u32 unknown;
+	struct knell_usage usage;
+};
+
+struct knell_watch {
+	/* What a probe looks at, of each watch in a bucket. */
+	struct hlist_node hash;
+	struct signal_struct *signal; /* the key; not counted: only compared */
+	struct pid *pid;              /* counted, so it cannot be another process's */
+	unsigned long claimed;
+	struct knell_root *root; /* counted */
+
+	atomic_t pending;
+	struct llist_node news; /* on a reaper's list while pending is not 0 */
+	refcount_t refs;
+	bool hashed; /* in the table and among root->members: root->lock */
+
+	/* Under session->lock. */
+	bool birth_told;
+	bool exit_told;
+	struct knell_watch *creator; /* counted, until the birth is told */
+	struct knell_watch *later;   /* next to tell of, while a line of creators is told */
+	struct knell_item items[KNELL_ITEMS_OF_WATCH];
+
+	struct list_head member; /* root->members, or root->reserve: root->lock */
+	u64 start;
+	struct knell_moment birth;
+	struct knell_clone clone;
+	struct knell_death death; /* written by who claimed the exit, before it is pending */
+	u64 freed;                /* likewise, the free */
+	u32 freed_cpu;
+	struct knell_usage final;
+	struct rcu_head rcu;
+};
+
+struct knell_root {
+	refcount_t refs;
+	struct knell_session *session; /* counted */
+	u64 cookie;
+	u32 mask;
+	u32 flags;
+	u32 places;                  /* watches that it holds: itself and its reserve */
+	struct hlist_node by_cookie; /* session->roots: session->lock */
+	bool ended;                  /* written under session->lock and root->lock */
+
+	raw_spinlock_t lock;
+	struct list_head members;
+	struct list_head reserve;
+	struct knell_watch *block; /* the reserve's memory */
+	atomic_t alive;            /* processes of it that live, beyond the reserve, too */
+
+	/* Descendants beyond the reserve: a bit for each process number. */
+	unsigned long *beyond;
+	struct list_head beyond_link; /* knell_beyond; RCU */
+
+	struct rcu_work free;
+	struct knell_watch self;
+};
+
+#define KNELL_LINE_NAME  256u
+#define KNELL_RECORD_MAX ALIGN(sizeof(struct knell_event) + KNELL_LINE_NAME, 8)
+
+/* An event that the session's bounded stream holds: exec, uid, gid. */
+struct knell_line {
+	struct knell_item item;    /* stream_free, stream, or ready */
+	struct knell_watch *watch; /* counted while it is in stream or ready */
+	u8 kind;
+	struct knell_moment at;
+	union {
+		struct knell_ids ids;
+		struct {
+			pid_t old_pid; /* the kernel's number */
+			u32 name_len;
+			bool cut;
+			char name[KNELL_LINE_NAME];
+		} exec;
+	};
+};
+
+struct knell_session {
+	refcount_t refs;
+	struct mutex setting; /* WATCH, one at a time */
+	struct mutex reading; /* read(2), UNWATCH, close, one at a time */
+	u64 seq;              /* under reading */
+	char *scratch;        /* where a record is put together: under reading */
+	unsigned int armed;   /* hooks that it holds: under setting */
+	atomic_t places;      /* watches that its roots hold */
+
+	spinlock_t lock;
+	bool closed;
+	struct list_head ready;
+	struct knell_item gap;
+	DECLARE_HASHTABLE(roots, 8);
+	wait_queue_head_t wait;
+
+	raw_spinlock_t stream_lock;
+	struct list_head stream;
+	struct list_head stream_free;
+	struct knell_line *lines;
+
+	/* Lost, and not told yet. */
+	atomic64_t lost_births;
+	atomic64_t lost_deaths;
+	atomic64_t lost_others;
+};
+
+/* hooks.c */
+enum knell_hook {
+	KNELL_HOOK_NEWTASK,
+	KNELL_HOOK_EXEC,
+	KNELL_HOOK_EXIT,
+	KNELL_HOOK_FREE,
+	KNELL_HOOK_DEAD,
+	KNELL_HOOK_IDS,
+	KNELL_HOOKS
+};
+int knell_hooks_find(void);
+int knell_hooks_arm(unsigned int wanted, unsigned int *armed);
+void knell_hooks_disarm(unsigned int *armed);
+u64 knell_hooks_missed(void);
+
+/* task.c */
+void knell_moment_take(struct knell_moment *moment, struct task_struct *task);
+void knell_moment_drop(struct knell_moment *moment);
+bool knell_group_is_dead(struct task_struct *task);
+void knell_death_take(struct knell_death *death, struct task_struct *task);
+void knell_usage_final(struct knell_usage *usage, const struct signal_struct *signal);
+
+/* watch.c */
+extern struct hlist_head *knell_buckets;
+extern unsigned int knell_hash_bits;
+extern atomic_t knell_beyond_alive;
+
+static inline struct hlist_head *knell_bucket(const struct signal_struct *signal)
+{
+	return &knell_buckets[hash_ptr(signal, knell_hash_bits)];
+}
+
+/* Might a process with this signal_struct be watched, or be beyond a reserve? */
+static inline bool knell_may_watch(const struct signal_struct *signal)
+{
+	return READ_ONCE(knell_bucket(signal)->first) || atomic_read(&knell_beyond_alive);
+}
+
+int knell_table_init(void);
+void knell_table_exit(void);
+u64 knell_table_places(void);
+int knell_root_new(struct knell_root **ret_root, struct knell_session *session,
+		   const struct knell_kmod_watch *request);
+void knell_root_put(struct knell_root *root);
+int knell_root_begin(struct knell_root *root, struct task_struct *leader, struct pid *pid);
+void knell_root_end(struct knell_root *root);
+void knell_watch_put(struct knell_watch *watch);
+void knell_watch_unhash(struct knell_watch *watch);
+
+/* What probes call, in an RCU section and with preemption off. */
+void knell_table_birth(struct task_struct *child, unsigned long clone_flags);
+void knell_table_exit_of(struct task_struct *task);
+void knell_table_dead(struct task_struct *task);
+void knell_table_free(struct task_struct *task);
+void knell_table_exec(struct task_struct *task, pid_t old_pid, const char *name);
+void knell_table_ids(struct task_struct *task, const struct cred *new, const struct cred *old);
+
+/* reap.c */
+int knell_reapers_start(void);
+void knell_reapers_stop(void);
+void knell_reap_queue(struct knell_watch *watch, unsigned int pending);
+void knell_reap_stats(struct knell_kmod_stats *stats);
+
+/* deliver.c: from a reaper to a session's queue, and the stream. */
+void knell_deliver(struct knell_watch *watch, unsigned int pending);
+struct knell_line *knell_line_take(struct knell_watch *watch, u8 kind);
+void knell_line_push(struct knell_line *line);
+void knell_line_put(struct knell_session *session, struct knell_line *line);
+bool knell_root_detach(struct knell_root *root);
+void knell_ready_purge(struct knell_session *session, const struct knell_root *root);
+struct knell_watch *knell_item_watch(struct knell_item *item);
+
+/* record.c */
+u32 knell_record_make(char *buffer, struct knell_item *item, struct knell_session *session,
+		      struct pid_namespace *ns);
+
+/* session.c */
+void knell_session_put(struct knell_session *session);
+int knell_device_init(void);
+void knell_device_exit(void);
+
+#endif

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * reap.c - from a probe to a reaper: one list of watches and one kernel thread for each CPU.
+ *
+ * Owns the lists, the threads and the state of CPU hotplug. A probe adds to the list of the CPU
+ * that it runs on, without a lock; the first of a burst wakes that CPU's reaper, which takes the
+ * whole list, again and again until it is empty. A watch is on one list at a time: whoever sets the
+ * first bit of its pending mask adds it, and the reaper takes the mask when it is off the list.
+ */
+#include <linux/cpuhotplug.h>
+#include <linux/llist.h>
+#include <linux/moduleparam.h>
+#include <linux/percpu.h>
+#include <linux/smpboot.h>
+
+#include "engine.h"
+
+static bool fifo;
+module_param(fifo, bool, 0444);
+MODULE_PARM_DESC(fifo, "reapers have a (low) real-time priority");
+
+struct reaper {
+	struct llist_head news;
+	/* For people. Written on this CPU only, or when it is gone. */
+	u64 queued;
+	u64 wakeups;
+	u64 rounds;
+	u64 longest;
+	u64 moved;
+};
+
+static DEFINE_PER_CPU_ALIGNED(struct reaper, reapers);
+static DEFINE_PER_CPU(struct task_struct *, reaper_threads);
+static enum cpuhp_state moving;
+
+static void wake(void)
+{
+	struct task_struct *thread = __this_cpu_read(reaper_threads);
+
+	/* A parked one is not woken: its CPU is going offline, and the list will be moved. */
+	if (thread && wake_up_process(thread))
+		this_cpu_inc(reapers.wakeups);
+}
+
+/* In a probe, in an RCU section; the watch was found in the table. */
+void knell_reap_queue(struct knell_watch *watch, unsigned int pending)
+{
+	if (atomic_fetch_or(pending, &watch->pending))
+		return; /* It is on a list: its reaper will see the bit. */
+	if (!refcount_inc_not_zero(&watch->refs))
+		return; /* Nobody wants to know any more. */
+	this_cpu_inc(reapers.queued);
+	if (llist_add(&watch->news, this_cpu_ptr(&reapers.news)))
+		wake();
+}
+
+/* Takes one list, and delivers what is on it, oldest first. False: it was empty. */
+static bool take_list(struct reaper *reaper)
+{
+	struct llist_node *list = llist_del_all(&reaper->news);
+	struct knell_watch *watch, *next;
+	u64 length = 0;
+
+	if (!list)
+		return false;
+	llist_for_each_entry_safe (watch, next, llist_reverse_order(list), news) {
+		/* From here on it may be added to a list again. */
+		knell_deliver(watch, atomic_xchg(&watch->pending, 0));
+		knell_watch_put(watch);
+		length++;
+		cond_resched();
+	}
+	reaper->rounds++;
+	reaper->longest = max(reaper->longest, length);
+	return true;
+}
+
+static int reaper_should_run(unsigned int cpu)
+{
+	return !llist_empty(&per_cpu(reapers, cpu).news);
+}
+
+static void reaper_run(unsigned int cpu)
+{
+	WARN_ON_ONCE(cpu != raw_smp_processor_id());
+	while (take_list(per_cpu_ptr(&reapers, cpu)))
+		;
+}
+
+static void reaper_setup(unsigned int cpu)
+{
+	if (fifo)
+		sched_set_fifo_low(current);
+}
+
+static struct smp_hotplug_thread reaper_hotplug = {
+	.store = &reaper_threads,
+	.thread_should_run = reaper_should_run,
+	.thread_fn = reaper_run,
+	.setup = reaper_setup,
+	.thread_comm = "knell/%u",
+};
+
+/* Runs on another CPU when this one is dead: nothing is added to its list any more. */
+static int move_news(unsigned int dead)
+{
+	struct llist_node *first = llist_del_all(&per_cpu(reapers, dead).news), *last, *node;
+	u64 moved = 0;
+
+	if (!first)
+		return 0;
+	llist_for_each (node, first) {
+		last = node;
+		moved++;
+	}
+	preempt_disable();
+	this_cpu_add(reapers.moved, moved);
+	if (llist_add_batch(first, last, this_cpu_ptr(&reapers.news)))
+		wake();
+	preempt_enable();
+	return 0;
+}
+
+int knell_reapers_start(void)
+{
+	int error = smpboot_register_percpu_thread(&reaper_hotplug);
+
+	if (error)
+		return error;
+	error = cpuhp_setup_state_nocalls(CPUHP_BP_PREPARE_DYN, "knell:prepare", NULL, move_news);
+	if (error < 0) {
+		smpboot_unregister_percpu_thread(&reaper_hotplug);
+		return error;
+	}
+	moving = error;
+	return 0;
+}
+
+/* The hooks are off: nothing is added any more. What is left is delivered to nobody. */
+void knell_reapers_stop(void)
+{
+	unsigned int cpu;
+
+	cpuhp_remove_state_nocalls(moving);
+	smpboot_unregister_percpu_thread(&reaper_hotplug);
+	for_each_possible_cpu (cpu)
+		while (take_list(per_cpu_ptr(&reapers, cpu)))
+			;
+}
+
+void knell_reap_stats(struct knell_kmod_stats *stats)
+{
+	unsigned int cpu;
+
+	for_each_possible_cpu (cpu) {
+		const struct reaper *reaper = per_cpu_ptr(&reapers, cpu);
+
+		stats->news += READ_ONCE(reaper->queued);
+		stats->wakeups += READ_ONCE(reaper->wakeups);
+		stats->rounds += READ_ONCE(reaper->rounds);
+		stats->longest = max_t(u64, stats->longest, READ_ONCE(reaper->longest));
+		stats->moved += READ_ONCE(reaper->moved);
+	}
+}

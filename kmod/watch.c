@@ -1,0 +1,510 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * watch.c - the watch table, and the roots and watches in it.
+ *
+ * Owns the hash table, the memory of roots and watches, and the work queue that frees them. The key
+ * is the process's signal_struct, which all its threads have, through any exec, until the last of
+ * them is freed; a match also needs the same struct pid, which the watch counts, so neither an
+ * address nor a number that is used again is mistaken. Probes read it under RCU; they change it in
+ * two ways: a birth moves a watch from its root's reserve into the table, and claims are bits.
+ */
+#include <linux/hash.h>
+#include <linux/moduleparam.h>
+#include <linux/rculist.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#include "compat.h"
+#include "engine.h"
+
+unsigned int knell_hash_bits = 14;
+module_param_named(hash_bits, knell_hash_bits, uint, 0444);
+MODULE_PARM_DESC(hash_bits, "the watch table has 2^hash_bits buckets (6-20)");
+
+#define BUCKET_LOCKS 64u /* a power of two */
+static_assert((BUCKET_LOCKS & (BUCKET_LOCKS - 1)) == 0);
+#define BUCKET_LOCK_MASK (BUCKET_LOCKS - 1)
+
+struct hlist_head *knell_buckets;
+static raw_spinlock_t bucket_locks[BUCKET_LOCKS];
+static struct workqueue_struct *freeing;
+static atomic_long_t places; /* of all roots, until their memory is free */
+
+/* Processes beyond any reserve that live. Read first, so that the list costs nothing while it is 0.
+ */
+atomic_t knell_beyond_alive = ATOMIC_INIT(0);
+static LIST_HEAD(beyond_roots); /* subtree roots; RCU */
+static DEFINE_RAW_SPINLOCK(beyond_lock);
+
+static raw_spinlock_t *bucket_lock(const struct hlist_head *bucket)
+{
+	return &bucket_locks[(bucket - knell_buckets) & BUCKET_LOCK_MASK];
+}
+
+int knell_table_init(void)
+{
+	unsigned int i;
+
+	if (knell_hash_bits < 6 || knell_hash_bits > 20) {
+		pr_err("hash_bits=%u: it must be 6 to 20\n", knell_hash_bits);
+		return -EINVAL;
+	}
+	for (i = 0; i < BUCKET_LOCKS; i++)
+		raw_spin_lock_init(&bucket_locks[i]);
+	knell_buckets = kvcalloc(BIT(knell_hash_bits), sizeof(*knell_buckets), GFP_KERNEL);
+	freeing = alloc_workqueue("knell", WQ_UNBOUND, 0);
+	if (!knell_buckets || !freeing) {
+		knell_table_exit();
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Nobody has a session, a hook or a list: what is left is on its way through RCU. */
+void knell_table_exit(void)
+{
+	rcu_barrier(); /* watches go back to their reserve, and let go of their root */
+	rcu_barrier(); /* roots queue their work */
+	if (freeing)
+		destroy_workqueue(freeing);
+	WARN(atomic_long_read(&places), "knell: %ld watches leaked\n", atomic_long_read(&places));
+	kvfree(knell_buckets);
+	knell_buckets = NULL;
+}
+
+u64 knell_table_places(void)
+{
+	return atomic_long_read(&places);
+}
+
+static void root_free(struct work_struct *work)
+{
+	struct knell_root *root = container_of(to_rcu_work(work), struct knell_root, free);
+	unsigned long nr;
+
+	/* Those beyond the reserve that live still are not counted any more. */
+	if (root->beyond)
+		for_each_set_bit (nr, root->beyond, PID_MAX_LIMIT)
+			atomic_dec(&knell_beyond_alive);
+	atomic_sub(root->places, &root->session->places);
+	atomic_long_sub(root->places, &places);
+	knell_session_put(root->session);
+	vfree(root->block);
+	vfree(root->beyond);
+	kfree(root);
+}
+
+void knell_root_put(struct knell_root *root)
+{
+	if (refcount_dec_and_test(&root->refs))
+		queue_rcu_work(freeing, &root->free);
+}
+
+/* Readers of the table may still stand on it: it may be used again when they are gone. */
+static void watch_back(struct rcu_head *rcu)
+{
+	struct knell_watch *watch = container_of(rcu, struct knell_watch, rcu);
+	struct knell_root *root = watch->root;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&root->lock, flags);
+	list_add_tail(&watch->member, &root->reserve);
+	raw_spin_unlock_irqrestore(&root->lock, flags);
+	knell_root_put(root);
+}
+
+/* Not in a probe: what it frees may take sleeping locks under PREEMPT_RT. */
+void knell_watch_put(struct knell_watch *watch)
+{
+	struct knell_watch *creator;
+
+	/* A loop, for a dropped watch may let go of its creator, and so on. */
+	while (watch && refcount_dec_and_test(&watch->refs)) {
+		creator = watch->creator;
+		watch->creator = NULL;
+		put_pid(watch->pid);
+		knell_moment_drop(&watch->birth);
+		knell_moment_drop(&watch->death.at);
+		if (watch == &watch->root->self)
+			knell_root_put(watch->root);
+		else
+			call_rcu(&watch->rcu, watch_back);
+		watch = creator;
+	}
+}
+
+/* root->lock is held. */
+static void hash_in(struct knell_watch *watch)
+{
+	struct hlist_head *bucket = knell_bucket(watch->signal);
+
+	list_add_tail(&watch->member, &watch->root->members);
+	watch->hashed = true;
+	raw_spin_lock(bucket_lock(bucket));
+	hlist_add_head_rcu(&watch->hash, bucket);
+	raw_spin_unlock(bucket_lock(bucket));
+}
+
+void knell_watch_unhash(struct knell_watch *watch)
+{
+	struct hlist_head *bucket = knell_bucket(watch->signal);
+	struct knell_root *root = watch->root;
+	unsigned long flags;
+	bool hashed;
+
+	raw_spin_lock_irqsave(&root->lock, flags);
+	hashed = watch->hashed;
+	if (hashed) {
+		watch->hashed = false;
+		list_del(&watch->member);
+		raw_spin_lock(bucket_lock(bucket));
+		hlist_del_rcu(&watch->hash);
+		raw_spin_unlock(bucket_lock(bucket));
+	}
+	raw_spin_unlock_irqrestore(&root->lock, flags);
+	if (hashed)
+		knell_watch_put(watch);
+}
+
+/* Makes a watch, new or used before, fit for a process. Its refs are the table's. */
+static void watch_init(struct knell_watch *watch, struct knell_root *root,
+		       struct task_struct *leader, struct pid *pid)
+{
+	int i;
+
+	watch->signal = leader->signal;
+	watch->pid = get_pid(pid);
+	watch->claimed = 0;
+	watch->root = root;
+	watch->start = leader->start_boottime;
+	watch->birth_told = false;
+	watch->exit_told = false;
+	watch->creator = NULL;
+	watch->birth.parent = NULL;
+	watch->death.at.parent = NULL;
+	atomic_set(&watch->pending, 0);
+	for (i = 0; i < KNELL_ITEMS_OF_WATCH; i++) {
+		INIT_LIST_HEAD(&watch->items[i].link);
+		watch->items[i].kind = i;
+	}
+	refcount_set(&watch->refs, 1);
+}
+
+static int reserve_new(struct knell_root *root, u32 reserve)
+{
+	u32 i;
+
+	root->beyond = __vmalloc(BITS_TO_LONGS(PID_MAX_LIMIT) * sizeof(long),
+				 GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	root->block = reserve ? __vmalloc(array_size(reserve, sizeof(*root->block)),
+					  GFP_KERNEL_ACCOUNT | __GFP_ZERO)
+			      : NULL;
+	if (!root->beyond || (reserve && !root->block))
+		return -ENOMEM;
+	for (i = 0; i < reserve; i++) {
+		root->block[i].root = root;
+		list_add_tail(&root->block[i].member, &root->reserve);
+	}
+	return 0;
+}
+
+/* The places were taken from the session's limit; they are given back with the root. */
+int knell_root_new(struct knell_root **ret_root, struct knell_session *session,
+		   const struct knell_kmod_watch *request)
+{
+	struct knell_root *root = kzalloc(sizeof(*root), GFP_KERNEL_ACCOUNT);
+
+	if (!root)
+		return -ENOMEM;
+	refcount_set(&root->refs, 1); /* the session's, until it is ended */
+	root->session = session;
+	root->cookie = request->cookie;
+	root->mask = request->mask | KNELL_MASK(KNELL_EXIT);
+	root->flags = request->flags;
+	root->places = 1 + request->reserve;
+	raw_spin_lock_init(&root->lock);
+	INIT_LIST_HEAD(&root->members);
+	INIT_LIST_HEAD(&root->reserve);
+	INIT_LIST_HEAD(&root->beyond_link);
+	INIT_HLIST_NODE(&root->by_cookie);
+	INIT_RCU_WORK(&root->free, root_free);
+	if ((root->flags & KNELL_KMOD_SUBTREE) && reserve_new(root, request->reserve)) {
+		vfree(root->block);
+		vfree(root->beyond);
+		kfree(root);
+		return -ENOMEM;
+	}
+	refcount_inc(&session->refs);
+	atomic_long_add(root->places, &places);
+	*ret_root = root;
+	return 0;
+}
+
+/*
+ * Stores the watch of a root, then looks whether the process still lives: its last thread leaves
+ * signal->live before it comes to the exit probe, so if we read that somebody lives, the probe will
+ * find the watch. If nobody does, the probe may have come too early: who claims the exit decides.
+ * -ESRCH: the process was dead (verdict `absent`).
+ */
+int knell_root_begin(struct knell_root *root, struct task_struct *leader, struct pid *pid)
+{
+	struct knell_watch *self = &root->self;
+	unsigned long flags;
+
+	watch_init(self, root, leader, pid);
+	self->birth_told = true;
+	refcount_inc(&root->refs);
+	refcount_inc(&self->refs); /* the root's, until it is ended */
+	atomic_set(&root->alive, 1);
+	if (root->beyond) {
+		raw_spin_lock_irqsave(&beyond_lock, flags);
+		list_add_tail_rcu(&root->beyond_link, &beyond_roots);
+		raw_spin_unlock_irqrestore(&beyond_lock, flags);
+	}
+	raw_spin_lock_irqsave(&root->lock, flags);
+	hash_in(self);
+	raw_spin_unlock_irqrestore(&root->lock, flags);
+	smp_mb(); /* Pairs with atomic_dec_and_test(&signal->live) in do_exit(). */
+	/* All moments at once: later ones must not be told without this one. */
+	if (!atomic_read(&self->signal->live) && cmpxchg(&self->claimed, 0, ~0ul) == 0)
+		return -ESRCH;
+	return 0;
+}
+
+/* Ends a root that session->lock marked as ended and took out of session->roots. */
+void knell_root_end(struct knell_root *root)
+{
+	struct knell_watch *watch;
+	unsigned long flags;
+
+	for (;;) {
+		raw_spin_lock_irqsave(&root->lock, flags);
+		watch = list_first_entry_or_null(&root->members, struct knell_watch, member);
+		if (watch && !refcount_inc_not_zero(&watch->refs))
+			watch = NULL; /* cannot be: the table counts it */
+		raw_spin_unlock_irqrestore(&root->lock, flags);
+		if (!watch)
+			break;
+		knell_watch_unhash(watch);
+		knell_watch_put(watch);
+	}
+	if (root->beyond) {
+		raw_spin_lock_irqsave(&beyond_lock, flags);
+		list_del_rcu(&root->beyond_link);
+		raw_spin_unlock_irqrestore(&beyond_lock, flags);
+	}
+	knell_watch_put(&root->self);
+	knell_root_put(root);
+}
+
+/* A descendant is born, and no watch is left for it: it is counted, and so will be its death. */
+static void born_beyond(struct knell_root *root, struct task_struct *child)
+{
+	if (test_and_set_bit(task_pid_nr(child), root->beyond))
+		return;
+	atomic_inc(&knell_beyond_alive);
+	atomic64_inc(&root->session->lost_births);
+	knell_reap_queue(&root->self, KNELL_PENDING_GAP);
+}
+
+/* Creator: NULL if that one is beyond the reserve. */
+static void inherit(struct knell_root *root, struct knell_watch *creator, struct task_struct *child,
+		    unsigned long clone_flags)
+{
+	struct knell_watch *watch;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&root->lock, flags);
+	if (root->ended) {
+		raw_spin_unlock_irqrestore(&root->lock, flags);
+		return;
+	}
+	atomic_inc(&root->alive);
+	watch = list_first_entry_or_null(&root->reserve, struct knell_watch, member);
+	if (!watch) {
+		born_beyond(root, child);
+		raw_spin_unlock_irqrestore(&root->lock, flags);
+		return;
+	}
+	list_del(&watch->member);
+	watch_init(watch, root, child, task_pid(child));
+	refcount_inc(&root->refs);
+	if (creator && refcount_inc_not_zero(&creator->refs))
+		watch->creator = creator;
+	knell_moment_take(&watch->birth, child);
+	watch->clone.flags = clone_flags & ~(unsigned long)CSIGNAL;
+	watch->clone.exit_signal = child->exit_signal > 0 ? child->exit_signal : 0;
+	hash_in(watch);
+	raw_spin_unlock_irqrestore(&root->lock, flags);
+	knell_reap_queue(watch, KNELL_PENDING_BIRTH);
+}
+
+/* Each watch of the process that has this signal_struct now. */
+#define for_each_watch(watch, signal_)                                                             \
+	hlist_for_each_entry_rcu (watch, knell_bucket(signal_), hash)                              \
+		if (watch->signal == (signal_) && watch->pid == knell_tgid_of(signal_))
+
+void knell_table_birth(struct task_struct *child, unsigned long clone_flags)
+{
+	struct signal_struct *signal = current->signal;
+	struct knell_watch *watch;
+	struct knell_root *root;
+
+	for_each_watch (watch, signal)
+		if (watch->root->flags & KNELL_KMOD_SUBTREE)
+			inherit(watch->root, watch, child, clone_flags);
+	if (!atomic_read(&knell_beyond_alive))
+		return;
+	list_for_each_entry_rcu (root, &beyond_roots, beyond_link)
+		if (test_bit(current->tgid, root->beyond))
+			inherit(root, NULL, child, clone_flags);
+}
+
+static void died_beyond(struct task_struct *task)
+{
+	struct knell_root *root;
+
+	if (!knell_group_is_dead(task))
+		return;
+	list_for_each_entry_rcu (root, &beyond_roots, beyond_link) {
+		if (!test_and_clear_bit(task->tgid, root->beyond))
+			continue;
+		atomic_dec(&knell_beyond_alive);
+		atomic64_inc(&root->session->lost_deaths);
+		atomic_dec(&root->alive);
+		knell_reap_queue(&root->self, KNELL_PENDING_GAP);
+	}
+}
+
+void knell_table_exit_of(struct task_struct *task)
+{
+	struct signal_struct *signal = task->signal;
+	struct knell_watch *watch;
+
+	if (atomic_read(&signal->live))
+		return;
+	for_each_watch (watch, signal) {
+		if (!knell_group_is_dead(task))
+			return;
+		if (test_and_set_bit(KNELL_CLAIM_EXIT, &watch->claimed))
+			continue;
+		knell_death_take(&watch->death, task);
+		if (!(watch->root->flags & KNELL_KMOD_DEAD))
+			knell_reap_queue(watch, KNELL_PENDING_EXIT);
+	}
+	if (atomic_read(&knell_beyond_alive))
+		died_beyond(task);
+}
+
+/*
+ * Of the processes that had this signal_struct only the last one can have a claimed exit and an
+ * unclaimed later moment: whoever had it before was freed, and that claimed all.
+ */
+static void claim_dead(struct knell_watch *watch)
+{
+	if (test_bit(KNELL_CLAIM_EXIT, &watch->claimed) && (watch->root->flags & KNELL_KMOD_DEAD) &&
+	    !test_and_set_bit(KNELL_CLAIM_DEAD, &watch->claimed))
+		knell_reap_queue(watch, KNELL_PENDING_EXIT);
+}
+
+/*
+ * A thread is past the end of its files, and past telling its parent. The process is dead if no
+ * thread is left, or the leader alone and it came so far, too: of two that go at the same time the
+ * second one sees both, because the kernel's lock of all tasks lies before. A thread that a tracer
+ * keeps never comes here: then the free tells.
+ */
+void knell_table_dead(struct task_struct *task)
+{
+	struct signal_struct *signal = task->signal;
+	int threads = READ_ONCE(signal->nr_threads);
+	struct knell_watch *watch;
+
+	/* While the leader is counted it was not released, so it is there for this RCU section. */
+	if (threads > 1 || (threads == 1 && !READ_ONCE(task->group_leader->exit_state)))
+		return;
+	hlist_for_each_entry_rcu (watch, knell_bucket(signal), hash)
+		if (watch->signal == signal)
+			claim_dead(watch);
+}
+
+void knell_table_free(struct task_struct *task)
+{
+	struct signal_struct *signal = task->signal;
+	struct knell_watch *watch;
+
+	hlist_for_each_entry_rcu (watch, knell_bucket(signal), hash) {
+		if (watch->signal != signal || !test_bit(KNELL_CLAIM_EXIT, &watch->claimed))
+			continue;
+		claim_dead(watch);
+		if (test_and_set_bit(KNELL_CLAIM_FREE, &watch->claimed))
+			continue;
+		if (!(watch->root->mask & KNELL_MASK(KNELL_FREE)))
+			continue;
+		knell_usage_final(&watch->final, signal);
+		watch->freed = ktime_get_boottime_ns();
+		watch->freed_cpu = raw_smp_processor_id();
+		knell_reap_queue(watch, KNELL_PENDING_FREE);
+	}
+}
+
+void knell_table_exec(struct task_struct *task, pid_t old_pid, const char *name)
+{
+	struct knell_watch *watch;
+	struct knell_line *line;
+	size_t length = strnlen(name, PATH_MAX);
+
+	for_each_watch (watch, task->signal) {
+		if (!(watch->root->mask & KNELL_MASK(KNELL_EXEC)))
+			continue;
+		line = knell_line_take(watch, KNELL_EXEC);
+		if (!line)
+			continue;
+		knell_moment_take(&line->at, task);
+		line->exec.old_pid = old_pid;
+		line->exec.cut = length >= KNELL_LINE_NAME;
+		line->exec.name_len = min_t(size_t, length, KNELL_LINE_NAME - 1);
+		memcpy(line->exec.name, name, line->exec.name_len);
+		line->exec.name[line->exec.name_len] = '\0';
+		knell_line_push(line);
+	}
+}
+
+#define IDS(what, new, old)                                                                        \
+	{                                                                                          \
+		(new)->what.val, (new)->e##what.val, (new)->s##what.val, (new)->fs##what.val,      \
+			(old)->what.val, (old)->e##what.val, (old)->s##what.val,                   \
+			(old)->fs##what.val                                                        \
+	}
+
+static void tell_ids(struct knell_watch *watch, struct task_struct *task, u8 kind,
+		     const struct knell_ids *ids)
+{
+	struct knell_line *line;
+
+	if (!(watch->root->mask & KNELL_MASK(kind)) || memcmp(&ids->real, &ids->old_real, 16) == 0)
+		return;
+	line = knell_line_take(watch, kind);
+	if (!line)
+		return;
+	knell_moment_take(&line->at, task);
+	line->ids = *ids;
+	/* The head has the ids as they are afterwards. */
+	if (kind == KNELL_UID)
+		line->at.uid = ids->effective;
+	else
+		line->at.gid = ids->effective;
+	knell_line_push(line);
+}
+
+void knell_table_ids(struct task_struct *task, const struct cred *new, const struct cred *old)
+{
+	const struct knell_ids uids = IDS(uid, new, old);
+	const struct knell_ids gids = IDS(gid, new, old);
+	struct knell_watch *watch;
+
+	for_each_watch (watch, task->signal) {
+		tell_ids(watch, task, KNELL_UID, &uids);
+		tell_ids(watch, task, KNELL_GID, &gids);
+	}
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * main.c - runs one suite of the tests of the kernel module: test-kmod SUITE. Each test is a
+ * process of its own (Check forks). Loading a module changes the machine, so outside of the virtual
+ * machine all is skipped.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "support.h"
+
+/* Before each test. One that failed may have left a setting behind. */
+static void load(void)
+{
+	write_text("/proc/sys/kernel/pid_max", "32768");
+	if (!module_loaded())
+		module_fresh("");
+}
+
+TCase *kmod_case(Suite *suite, const char *name, double seconds)
+{
+	TCase *tests = tcase_create(name);
+
+	tcase_set_timeout(tests, seconds);
+	tcase_add_checked_fixture(tests, load, NULL);
+	suite_add_tcase(suite, tests);
+	return tests;
+}
+
+static const struct {
+	const char *name;
+	void (*add)(Suite *suite);
+} suites[] = {
+	{ "storm", add_storm_tests },
+	{ "tree", add_tree_tests },
+	{ "session", add_session_tests },
+	{ "module", add_module_tests },
+};
+
+int main(int argc, char **argv)
+{
+	SRunner *runner;
+	Suite *suite;
+	size_t i;
+	int failed;
+
+	if (!getenv("KNELL_VM") || !getenv("KNELL_KMOD")) {
+		printf("1..0 # SKIP loads a kernel module: 'make vm-check' runs this\n");
+		return 0;
+	}
+	suite = suite_create("kmod");
+	for (i = 0; i < sizeof(suites) / sizeof(suites[0]); i++)
+		if (argc == 2 && strcmp(argv[1], suites[i].name) == 0)
+			suites[i].add(suite);
+	runner = srunner_create(suite);
+	srunner_set_tap(runner, "-");
+	srunner_run_all(runner, CK_SILENT);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	if (module_loaded() && module_unload()) {
+		printf("Bail out! the module cannot be unloaded afterwards: %s\n", strerror(errno));
+		return 1;
+	}
+	return failed ? 1 : 0;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * support.h - what the tests of the kernel module share: loading it, sessions and watches, records
+ * as they are read, and children that wait until they may die.
+ *
+ * They run in the virtual machine only (KNELL_VM is set there). KNELL_KMOD is the module's file.
+ */
+#ifndef KNELL_KMOD_TEST_SUPPORT_H
+#define KNELL_KMOD_TEST_SUPPORT_H
+
+#include <check.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <knell/kmod.h>
+
+#define EXITS KNELL_MASK(KNELL_EXIT)
+#define LIVES (KNELL_MASK_ALL & ~KNELL_MASK(KNELL_GAP))
+
+/* 0 or -errno, as the kernel says. */
+int module_load(const char *options);
+int module_unload(void);
+bool module_loaded(void);
+
+/* Loads it, if it is not, with these options; a loaded one is unloaded first. Fails the test. */
+void module_fresh(const char *options);
+
+int session_open(int flags);
+
+/* 0 or -errno. `request` may be NULL; then these values are all of it. */
+int session_watch_pidfd(int session, int pidfd, uint32_t flags, uint32_t mask, uint64_t cookie,
+			uint32_t reserve);
+int session_watch(int session, pid_t pid, uint32_t flags, uint32_t mask, uint64_t cookie,
+		  uint32_t reserve);
+int session_unwatch(int session, uint64_t cookie);
+struct knell_kmod_stats session_stats(int session);
+
+int pidfd_of(pid_t pid);
+
+/* One record, with room for the longest. */
+struct heard {
+	struct knell_event event;
+	char name[256]; /* exec: the file */
+};
+
+struct hearing {
+	struct heard *all;
+	size_t count;
+	uint64_t next_seq; /* each record is checked to follow */
+};
+
+/* Reads what is there, waiting up to `ms` for the first. Returns how many records came. */
+size_t hear(struct hearing *hearing, int session, int ms);
+
+/* Reads until there are `count` records; fails the test if none comes for 30 s. */
+void hear_until(struct hearing *hearing, int session, size_t count);
+
+/* Fails the test if a record comes in 300 ms. */
+void hear_nothing(int session);
+void hearing_end(struct hearing *hearing);
+const struct knell_event *heard_of(const struct hearing *hearing, pid_t pid, unsigned int kind);
+size_t heard_count(const struct hearing *hearing, unsigned int kind);
+
+/*
+ * A gate: children read from it and go on when it is opened. They die with the test.
+ */
+struct gate {
+	int fds[2];
+};
+
+void gate_make(struct gate *gate);
+void gate_open(struct gate *gate);
+void gate_wait(const struct gate *gate); /* in the child */
+
+/* fork(2) that does not fail; the child is killed when the test ends. */
+pid_t spawn(void);
+
+/* A child that waits at the gate and exits with this status. */
+pid_t spawn_at(const struct gate *gate, int status);
+
+/* waitpid(2) that does not fail: the status. */
+int reap(pid_t pid);
+void write_text(const char *path, const char *text);
+unsigned int cpus_online(void);
+
+void add_storm_tests(Suite *suite);
+void add_tree_tests(Suite *suite);
+void add_session_tests(Suite *suite);
+void add_module_tests(Suite *suite);
+
+/* Adds a case with a limit for each of its tests; each begins with the module loaded. */
+TCase *kmod_case(Suite *suite, const char *name, double seconds);
+
+#endif
