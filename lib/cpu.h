@@ -17,7 +17,8 @@ bool cpu_pin(unsigned int cpu);
 /*
  * The calling thread was bound to this CPU. The kernel moves it when the CPU goes offline or leaves
  * the cpuset, and somebody may who changes the mask of all threads. If it may still run there it is
- * bound again: true. False: the CPU is not ours any more.
+ * bound again: true. False: the CPU is not ours any more. Where assertions are on it asserts that a
+ * bound thread runs where it is bound.
  */
 bool cpu_keep(unsigned int cpu);
 
