@@ -30,6 +30,9 @@ static __always_inline __u32 take_in(const struct origin *from, struct task_stru
 	if (!place)
 		return 0;
 	old = *place;
+	/* It was born while the iterator looked: then it is in. */
+	if (slot_of(start_of(task), old))
+		return KNELL_INTEREST_SLOT(old);
 	if (KNELL_INTEREST_SLOT(old) && !(old & KNELL_ARMED))
 		retire(old);
 	index = settle(from, task, 0);

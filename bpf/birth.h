@@ -99,6 +99,7 @@ static __always_inline int inherit(const struct origin *from, struct task_struct
 				   __u64 clone_flags)
 {
 	__u64 *place = interest_at(child->tgid);
+	__u64 old, entry;
 	__u32 index;
 
 	if (!place) { /* pid_max was raised after we started */
@@ -109,11 +110,27 @@ static __always_inline int inherit(const struct origin *from, struct task_struct
 		count_birth_lost(from->watch, child->tgid);
 		return 0;
 	}
-	if (*place)
-		retire(*place);
+	/* The task iterator sees a child before we come, and may have taken it in. */
+	old = *place;
+	if (old && slot_of(start_of(child), old))
+		return 0;
+	if (old)
+		retire(old);
 	index = settle(from, child, clone_flags);
 	hint_number(child->tgid);
-	*place = KNELL_INTEREST(from->watch, index);
+	entry = KNELL_INTEREST(from->watch, index);
+	if (__sync_val_compare_and_swap(place, old, entry) != old) {
+		if (!from->root) { /* it did so meanwhile */
+			struct knell_slot *slot = slot_at(index);
+
+			if (slot) {
+				slot->state = SLOT_FREE;
+				slot_put(slot->pool, index);
+			}
+			return 0;
+		}
+		*place = entry;
+	}
 	if (index)
 		tell(index, SLOT_BORN);
 	else

@@ -114,7 +114,7 @@ static const struct {
 	{ "--plugin=:args", "names no file" },
 	{ "--plugin=/dev/null", "is not a file" },
 	{ "--plugin=/bin/sh", "plugin" },
-	{ "--plugin=/etc/hostname", "the loader refuses" },
+	{ "--plugin=./text", "the loader refuses" },
 	{ NULL, "refuses to start" }, /* "refuse" */
 };
 
@@ -125,6 +125,7 @@ START_TEST(refused_before_the_command)
 		.command = LIST("touch", "started"),
 	};
 
+	write_file("text", "no program\n");
 	run_knell(&run);
 	expect_exit(&run, 125);
 	ck_assert_msg(strstr(run.err, refused[_i].why), "%s", run.err);
