@@ -16,6 +16,7 @@
 
 #include "cli.h"
 #include "init.h"
+#include "watchers/clock.h"
 
 static const struct {
 	const char *name;
@@ -66,18 +67,12 @@ int parse_number(const char *option, const char *text, uint32_t max, uint32_t *r
 
 uint64_t monotonic_now(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	return clock_ns(CLOCK_MONOTONIC);
 }
 
 uint64_t own_cpu(void)
 {
-	struct timespec used;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-	return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+	return clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 static void print_help(FILE *file)

@@ -9,26 +9,19 @@
 
 #include "stop.h"
 #include "text.h"
+#include "watchers/clock.h"
 #include "watchers/words.h"
-
-static uint64_t now(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 uint64_t boottime_now(void)
 {
-	return now(CLOCK_BOOTTIME);
+	return clock_ns(CLOCK_BOOTTIME);
 }
 
 void text_init(struct text *text)
 {
 	text->len = 0;
 	text->error = 0;
-	text->offset = now(CLOCK_REALTIME) - now(CLOCK_BOOTTIME);
+	text->offset = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_BOOTTIME);
 	text->minute = UINT64_MAX;
 }
 

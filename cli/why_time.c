@@ -7,18 +7,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "watchers/clock.h"
 #include "why.h"
 
 /* More than since 1970, and twice of it fits 64 bits of ns. */
 #define MAX_SECONDS UINT64_C(5000000000)
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return (uint64_t)t.tv_sec * WHY_SECOND + (uint64_t)t.tv_nsec;
-}
 
 uint64_t why_now(void)
 {

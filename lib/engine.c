@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "engine.h"
 #include "options.h"
 #include "plugin.h"
@@ -312,10 +313,7 @@ bool knell_engine_wants(const struct knell_engine *engine, enum knell_kind kind)
 
 uint64_t knell_now(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	return clock_ns(CLOCK_BOOTTIME);
 }
 
 static uint64_t records(const struct knell_engine *engine)

@@ -25,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "cpu.h"
 #include "engine.h"
 #include "reap/reap.h"
@@ -106,14 +107,6 @@ static const struct knell_source_ops *ops_of(const struct reapers *all)
 	return all->engine->source->ops;
 }
 
-static uint64_t monotonic(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static void wake(int fd)
 {
 	const uint64_t one = 1;
@@ -145,7 +138,7 @@ static bool is_mine(const struct reaper *me, unsigned int home)
 
 static void note_time(struct reaper *me, uint64_t before)
 {
-	uint64_t took = monotonic(CLOCK_MONOTONIC) - before;
+	uint64_t took = clock_ns(CLOCK_MONOTONIC) - before;
 
 	count(&me->rounds, me->rounds + 1);
 	if (took > me->slowest_ns)
@@ -166,7 +159,7 @@ static int drain(struct reaper *me, unsigned int number)
 		pthread_mutex_unlock(&home->lock);
 		return -1;
 	}
-	before = monotonic(CLOCK_MONOTONIC);
+	before = clock_ns(CLOCK_MONOTONIC);
 	inside = me->all;
 	table_begin();
 	r = source->ops->reap_home(source, number);
@@ -214,7 +207,7 @@ static void *reaper_main(void *arg)
 {
 	struct reaper *me = arg;
 	struct epoll_event events[BATCH];
-	uint64_t looked = monotonic(CLOCK_MONOTONIC_COARSE), now;
+	uint64_t looked = clock_ns(CLOCK_MONOTONIC_COARSE), now;
 	char name[16];
 	int n, sleep;
 
@@ -231,7 +224,7 @@ static void *reaper_main(void *arg)
 		if (n > 0)
 			count(&me->wakeups, me->wakeups + 1);
 		hear(me, events, n);
-		now = monotonic(CLOCK_MONOTONIC_COARSE);
+		now = clock_ns(CLOCK_MONOTONIC_COARSE);
 		if (sched_getcpu() != (int)me->cpu ? !cpu_keep(me->cpu) : now - looked > LOOK_NS) {
 			looked = now;
 			wake(me->all->wake_fd);
@@ -520,7 +513,7 @@ static bool is_quiet(struct reapers *all)
 /* False: not now. A storm that loses again and again is held up by it once a second at most. */
 static bool try_reconcile(struct reapers *all)
 {
-	uint64_t now = monotonic(CLOCK_MONOTONIC_COARSE);
+	uint64_t now = clock_ns(CLOCK_MONOTONIC_COARSE);
 
 	if (!is_quiet(all) && now - all->reconciled < LOOK_NS)
 		return false;
@@ -540,7 +533,7 @@ static bool try_reconcile(struct reapers *all)
 static int dispatch_all(struct reapers *all)
 {
 	struct knell_engine *engine = all->engine;
-	uint64_t before = monotonic(CLOCK_MONOTONIC);
+	uint64_t before = clock_ns(CLOCK_MONOTONIC);
 	int r;
 
 	pthread_mutex_lock(&engine->lock);

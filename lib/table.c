@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "clock.h"
 #include "rcu.h"
 #include "source/source.h"
 #include "table.h"
@@ -71,14 +72,6 @@ char knell_rcu_mark;
 #endif
 
 /* ---- walking ---- */
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static inline bool wants(const struct table *table, unsigned int kind)
 {
@@ -145,7 +138,7 @@ static __attribute__((noinline)) void walk_all(struct table *table, const struct
 {
 	const struct range *range = &dispatch->of[event->kind];
 	const struct seldom *s = range->seldom;
-	uint64_t before = timed ? now_ns() : 0, after;
+	uint64_t before = timed ? clock_ns(CLOCK_MONOTONIC) : 0, after;
 
 	for (const struct call *c = range->first; c < range->end; c++, s++) {
 		if ((is_replaced(table, dispatch) && is_gone(s->watcher)) ||
@@ -155,7 +148,7 @@ static __attribute__((noinline)) void walk_all(struct table *table, const struct
 			count_error(table, s->watcher);
 		if (!timed)
 			continue;
-		after = now_ns();
+		after = clock_ns(CLOCK_MONOTONIC);
 		count_time(s->watcher, after - before);
 		before = after;
 	}

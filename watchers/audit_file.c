@@ -11,17 +11,10 @@
 #include <unistd.h>
 
 #include "audit_out.h"
+#include "clock.h"
 
 /* How long a file is kept whose path cannot be opened, before that is tried again. */
 #define RETRY UINT64_C(1000000000)
-
-static uint64_t monotonic(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 /* Somebody's last line, which a crash has cut: ours must not become its end. */
 static bool ends_in_a_line(const char *path, const struct stat *st)
@@ -94,7 +87,7 @@ int audit_file_follow(struct audit_out *out)
 {
 	int old = out->fd, r;
 
-	if (!has_moved(out) || (out->kept && monotonic() - out->kept_at < RETRY))
+	if (!has_moved(out) || (out->kept && clock_ns(CLOCK_MONOTONIC) - out->kept_at < RETRY))
 		return 0;
 	r = audit_file_open(out);
 	if (r == 0) {
@@ -107,7 +100,7 @@ int audit_file_follow(struct audit_out *out)
 	}
 	out->kept = true;
 	out->kept_error = r;
-	out->kept_at = monotonic();
+	out->kept_at = clock_ns(CLOCK_MONOTONIC);
 	return 0;
 }
 

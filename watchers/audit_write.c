@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "audit_data.h"
+#include "clock.h"
 
 /* Lines are collected up to this size for one write. */
 #define BATCH (64u << 10)
@@ -28,10 +29,7 @@
 
 uint64_t audit_now(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * AUDIT_SECOND + (uint64_t)t.tv_nsec;
+	return clock_ns(CLOCK_MONOTONIC);
 }
 
 /* ---- lines ---- */

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "clock.h"
 #include "json_fields.h"
 
 static void flag(struct json *j, uint32_t set, const char *name, size_t len)
@@ -316,20 +317,12 @@ void json_write(struct json *json, const struct knell_event *event)
 	write_event(json, event);
 }
 
-static uint64_t now(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 /* Between two looks at one clock, so that a pause between the calls counts by half only. */
 static uint64_t clock_offset(void)
 {
-	uint64_t before = now(CLOCK_BOOTTIME);
-	uint64_t real = now(CLOCK_REALTIME);
-	uint64_t after = now(CLOCK_BOOTTIME);
+	uint64_t before = clock_ns(CLOCK_BOOTTIME);
+	uint64_t real = clock_ns(CLOCK_REALTIME);
+	uint64_t after = clock_ns(CLOCK_BOOTTIME);
 
 	return real - before - (after - before) / 2;
 }
@@ -404,7 +397,7 @@ static void told(struct json *j, const char *name, size_t len, const char *text)
 void json_write_start(struct json *j, const struct json_start *start)
 {
 	json_begin(j);
-	json_time(j, KEY("timestamp"), now(CLOCK_BOOTTIME));
+	json_time(j, KEY("timestamp"), clock_ns(CLOCK_BOOTTIME));
 	json_text(j, KEY("knell.event"), "start");
 	told(j, KEY("knell.boot_id"), start->boot_id);
 	told(j, KEY("knell.source"), start->source);
@@ -418,7 +411,7 @@ void json_write_lost(struct json *j, uint32_t ring, const struct json_count *los
 {
 	struct knell_event gap = {
 		.kind = KNELL_GAP,
-		.time = now(CLOCK_BOOTTIME),
+		.time = clock_ns(CLOCK_BOOTTIME),
 		.ring = ring,
 		.u.gap = {
 			.births = lost->births,
@@ -437,7 +430,7 @@ void json_write_suppressed(struct json *j, const struct json_count *count)
 
 	j->suppressed += sum;
 	json_begin(j);
-	json_time(j, KEY("timestamp"), now(CLOCK_BOOTTIME));
+	json_time(j, KEY("timestamp"), clock_ns(CLOCK_BOOTTIME));
 	json_text(j, KEY("knell.event"), "suppressed");
 	json_number(j, KEY("knell.suppressed"), sum);
 	json_number(j, KEY("knell.suppressed.births"), count->births);
@@ -449,7 +442,7 @@ void json_write_suppressed(struct json *j, const struct json_count *count)
 void json_write_summary(struct json *j)
 {
 	json_begin(j);
-	json_time(j, KEY("timestamp"), now(CLOCK_BOOTTIME));
+	json_time(j, KEY("timestamp"), clock_ns(CLOCK_BOOTTIME));
 	json_text(j, KEY("knell.event"), "summary");
 	json_number(j, KEY("knell.events"), j->events);
 	json_number(j, KEY("knell.lost"), j->lost);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "clock.h"
 #include "verify_data.h"
 
 #define DEAD_DEFAULT 16384u
@@ -67,7 +68,6 @@ int verify_open(struct verify **ret_verify, struct knell_engine *engine,
 		const struct verify_options *options)
 {
 	struct verify *v = calloc(1, sizeof(*v));
-	struct timespec now;
 	int r;
 
 	if (!v)
@@ -78,8 +78,7 @@ int verify_open(struct verify **ret_verify, struct knell_engine *engine,
 	v->dead_max =
 		((v->options.dead ? v->options.dead : DEAD_DEFAULT) + VF_SHARDS - 1) / VF_SHARDS;
 	ask_engine(v);
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	v->opened_at = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	v->opened_at = clock_ns(CLOCK_BOOTTIME);
 	pthread_mutex_init(&v->tell_lock, NULL);
 	r = vf_table_open(v);
 	if (r == 0 && engine)

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "verify_data.h"
 
 #define PATIENCE UINT64_C(2000000000)
@@ -77,14 +78,6 @@ static bool is_missing(const struct verify *v, const struct vf_life *life)
 	return v->options.lives ? !v->options.lives(&id, v->options.userdata) : !lives(&id);
 }
 
-static uint64_t monotonic(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static void count_missing(struct verify *v, struct vf_shard *s, struct vf_life *life)
 {
 	(void)s;
@@ -126,13 +119,13 @@ static bool is_explained(struct verify *v)
  */
 void verify_last_look(struct verify *v)
 {
-	const uint64_t end = monotonic() + PATIENCE;
+	const uint64_t end = clock_ns(CLOCK_MONOTONIC) + PATIENCE;
 
 	for (;;) {
 		struct pollfd pollfd = { .fd = -1, .events = POLLIN };
 
 		v->missing = 0;
-		v->look = monotonic();
+		v->look = clock_ns(CLOCK_MONOTONIC);
 		vf_each(v, count_missing);
 		if (is_explained(v) || !v->engine || v->look > end)
 			return;

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "children.h"
+#include "clock.h"
 #include "lists.h"
 
 #define TASKS          "/proc/self/task"
@@ -61,10 +62,7 @@ enum outcome {
 
 static uint64_t now_ms(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	return clock_ns(CLOCK_MONOTONIC) / 1000000;
 }
 
 /* ---- the table of announced deaths ---- */

@@ -25,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "connector.h"
 
 /* Room for 87,000 messages: more than a second of a fork storm on two CPUs. */
@@ -41,14 +42,6 @@
 #define PASS_SHARE 20u
 
 #define MARK_WAIT_MS 250u
-
-uint64_t cn_monotonic(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 void cn_need_by(struct cn_source *s, uint64_t deadline)
 {
@@ -105,7 +98,7 @@ static void listen_now(struct cn_source *s, bool listen)
 /* The socket was emptied: what was lost before is known as soon as each CPU is heard once more. */
 static void settle_losses(struct cn_source *s)
 {
-	uint64_t now = cn_monotonic();
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
 
 	if (s->socket.overflowed) {
 		s->socket.overflowed = false;
@@ -140,7 +133,7 @@ static void count_wakeup(struct cn_source *s)
 
 static void set_offset(struct cn_source *s)
 {
-	s->boot_offset = knell_now() - cn_monotonic();
+	s->boot_offset = clock_boot_offset();
 }
 
 static int cn_dispatch(struct knell_source *source)
@@ -161,9 +154,9 @@ static int cn_dispatch(struct knell_source *source)
 		cn_settle_dying(s);
 	}
 	if (!cds_list_empty(&s->reaped))
-		cn_need_by(s, cn_monotonic() + 1000000000u);
+		cn_need_by(s, clock_ns(CLOCK_MONOTONIC) + 1000000000u);
 	if (s->heard != records)
-		cn_need_by(s, empty ? cn_monotonic() + s->batch : 1);
+		cn_need_by(s, empty ? clock_ns(CLOCK_MONOTONIC) + s->batch : 1);
 	listen_now(s, s->heard == records);
 	set_timer(s, s->deadline);
 	return 0;

@@ -159,7 +159,6 @@ static inline uint64_t cn_boot(const struct cn_source *s, const struct cn_messag
 }
 
 /* connector.c */
-uint64_t cn_monotonic(void);
 void cn_need_by(struct cn_source *s, uint64_t deadline);
 bool cn_drain(struct cn_source *s);
 

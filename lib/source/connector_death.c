@@ -19,6 +19,7 @@
  */
 #include <unistd.h>
 
+#include "clock.h"
 #include "connector.h"
 #include "pidfd.h"
 
@@ -247,7 +248,7 @@ void cn_exited(struct cn_source *s, const struct cn_message *m)
 void cn_settle_dying(struct cn_source *s)
 {
 	struct cn_process *p, *next;
-	uint64_t now = cn_monotonic();
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
 
 	cds_list_for_each_entry_safe (p, next, &s->dying, dying) {
 		bool lost = p->was_dead || p->losses != s->losses;

@@ -18,6 +18,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "connector.h"
 
 /* A task that was found in /proc is in there a little before its birth is told. */
@@ -213,7 +214,7 @@ static struct cn_process *process_of(struct cn_source *s, uint32_t tgid, const s
 		return NULL;
 	clear_number(s, tgid, p);
 	cn_add_process(s, p, tgid);
-	p->seen = cn_monotonic();
+	p->seen = clock_ns(CLOCK_MONOTONIC);
 	p->leader.start = proc.start;
 	cn_refresh(s, p, &proc);
 	cn_check_filter(s, p);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "connector.h"
 
 #define PASSES 64
@@ -162,7 +163,7 @@ static struct cn_process *adopt(struct cn_source *s, const struct cn_proc *proc)
 		cn_remove_thread(s, task);
 	cn_add_process(s, p, proc->pid);
 	p->leader.start = proc->start;
-	p->seen = cn_monotonic();
+	p->seen = clock_ns(CLOCK_MONOTONIC);
 	/* Not before its start; the tick is rounded down. */
 	p->since = proc->start > s->boot_offset ? proc->start - s->boot_offset : 0;
 	p->pass = s->pass;
@@ -251,7 +252,7 @@ static void compare_all(struct cn_source *s, const struct census *census)
 
 void cn_reconcile_pass(struct cn_source *s)
 {
-	uint64_t begin = cn_monotonic();
+	uint64_t begin = clock_ns(CLOCK_MONOTONIC);
 	struct census census = { 0 };
 
 	s->reconciled_at = s->losses;
@@ -265,7 +266,7 @@ void cn_reconcile_pass(struct cn_source *s)
 		tell_missing(s, begin);
 	}
 	free(census.procs);
-	s->pass_end = cn_monotonic();
+	s->pass_end = clock_ns(CLOCK_MONOTONIC);
 	s->pass_cost = s->pass_end - begin;
 }
 

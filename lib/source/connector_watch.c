@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "connector.h"
 #include "pidfd.h"
 
@@ -68,7 +69,7 @@ void cn_hear_pidfds(struct cn_source *s)
 			if (!p)
 				continue; /* the socket or the timer */
 			epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, p->pidfd, NULL);
-			p->dying_since = cn_monotonic();
+			p->dying_since = clock_ns(CLOCK_MONOTONIC);
 			cds_list_del_init(&p->dying);
 			cds_list_add_tail(&p->dying, &s->dying);
 		}
@@ -134,7 +135,7 @@ pid_t cn_fork(struct knell_source *source)
 	p->subtree = true;
 	p->expected = true;
 	p->forked = true;
-	p->since = cn_monotonic();
+	p->since = clock_ns(CLOCK_MONOTONIC);
 	prctl(PR_GET_NAME, p->leader.comm); /* the child has this thread's name */
 	pid = fork();
 	if (pid < 0) {
@@ -173,12 +174,12 @@ static struct cn_process *take_in(struct cn_source *s, int pidfd, const struct k
 	p->was_dead = knell_pidfd_dead(pidfd);
 	if (!p->was_dead && cn_proc_stat(id->tgid, &proc) && proc.start == id->start)
 		cn_refresh(s, p, &proc);
-	p->seen = cn_monotonic();
+	p->seen = clock_ns(CLOCK_MONOTONIC);
 	/*
 	 * Alive now: whatever exit is older is another one's. Dead: its exit may be still to be
 	 * read, but so may that of who had the number before, up to the end of this tick.
 	 */
-	p->since = cn_monotonic();
+	p->since = clock_ns(CLOCK_MONOTONIC);
 	if (!p->was_dead && knell_pidfd_dead(pidfd)) {
 		p->was_dead = true;
 		p->leader.alive = true;
@@ -258,7 +259,7 @@ static void keep_reaped(struct cn_source *s, struct cn_reaped *reaped, pid_t pid
 
 	reaped->pid = pid;
 	reaped->status = status;
-	reaped->time = cn_monotonic();
+	reaped->time = clock_ns(CLOCK_MONOTONIC);
 	if ((WIFEXITED(status) || WIFSIGNALED(status)) && p && cn_wanted(s, p) && !p->reaped) {
 		reaped->process = p;
 		reaped->root = p->forked;
@@ -284,7 +285,7 @@ static bool exits_are_late(struct cn_source *s)
 		late = true;
 		if (!cds_list_empty(&p->dying))
 			continue;
-		p->dying_since = cn_monotonic();
+		p->dying_since = clock_ns(CLOCK_MONOTONIC);
 		cds_list_add_tail(&p->dying, &s->dying);
 	}
 	return late;
@@ -293,7 +294,7 @@ static bool exits_are_late(struct cn_source *s)
 static int report_reaped(struct cn_source *s, knell_reap_fn fn, void *userdata)
 {
 	struct cn_reaped *reaped, *next;
-	uint64_t now = cn_monotonic();
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
 	int reported = 0;
 
 	cds_list_for_each_entry_safe (reaped, next, &s->reaped, node) {

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "clock.h"
 #include "connector_socket.h"
 #include "ids.h"
 #include "source.h"
@@ -58,37 +59,10 @@ bool ids_filtered(const struct ids *ids)
 	return ids->socket.filters;
 }
 
-static uint64_t monotonic(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-/*
- * CLOCK_BOOTTIME - CLOCK_MONOTONIC. Stamps are compared with those of other records, so it has to
- * be exact: of a few tries the one in which we were not interrupted.
- */
-static uint64_t boot_offset(void)
-{
-	uint64_t best = UINT64_MAX, offset = 0;
-
-	for (int i = 0; i < 3; i++) {
-		uint64_t before = monotonic(), boot = knell_now(), took = monotonic() - before;
-
-		if (took >= best)
-			continue;
-		best = took;
-		offset = boot - before - took / 2;
-	}
-	return offset;
-}
-
 int ids_drain(struct ids *ids, void (*fn)(const struct ids_change *change, void *userdata),
 	      void *userdata)
 {
-	uint64_t offset = boot_offset();
+	uint64_t offset = clock_boot_offset();
 	struct cn_message m;
 	bool lost;
 
