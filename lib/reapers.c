@@ -63,7 +63,7 @@ struct reaper {
 struct home {
 	pthread_mutex_t lock;
 	struct reaper *reaper; /* atomic: who drains it */
-	bool placed;           /* atomic: it has the best reaper that can be had */
+	bool placed;           /* atomic: it has the reaper that it should have */
 	bool rang;             /* atomic: it has not, and has something to tell */
 };
 
@@ -340,16 +340,18 @@ static int give(struct reapers *all, unsigned int number, struct reaper *to)
 	return 0;
 }
 
-/* To the reaper of its CPU. If there is none, and none can be had, it stays where it is. */
+/*
+ * To the reaper of its CPU. If there is none, and none can be had now, it stays where it is until
+ * it rings again.
+ */
 static void place(struct reapers *all, unsigned int number)
 {
 	unsigned int cpu = cpu_for(all, number);
 	struct reaper *reaper = reaper_on(all, cpu);
+	bool placed =
+		(reaper || reaper_start(&reaper, all, cpu) == 0) && give(all, number, reaper) == 0;
 
-	__atomic_store_n(&all->homes[number].placed, true, __ATOMIC_RELAXED);
-	if (!reaper && reaper_start(&reaper, all, cpu) < 0)
-		return;
-	give(all, number, reaper);
+	__atomic_store_n(&all->homes[number].placed, placed, __ATOMIC_RELAXED);
 }
 
 static void dismiss(struct reapers *all, struct reaper *reaper)

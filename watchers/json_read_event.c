@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "json_read_fields.h"
+#include "payload.h"
 
 #define SECOND UINT64_C(1000000000)
 
@@ -442,26 +443,6 @@ static bool read_gap(const struct json_fields *f, struct knell_event *e)
 			e->u.gap.cause = i;
 	}
 	return true;
-}
-
-static uint32_t payload_size(unsigned int kind)
-{
-	switch (kind) {
-	case KNELL_INIT:
-	case KNELL_CLONE:
-		return sizeof(struct knell_clone);
-	case KNELL_EXEC:
-		return sizeof(struct knell_exec);
-	case KNELL_UID:
-	case KNELL_GID:
-		return sizeof(struct knell_ids);
-	case KNELL_EXIT:
-		return sizeof(struct knell_exit);
-	case KNELL_FREE:
-		return sizeof(struct knell_free);
-	default:
-		return sizeof(struct knell_gap);
-	}
 }
 
 static bool read_payload(const struct json_fields *f, struct knell_event *e)

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "payload.h"
 #include "verify_data.h"
 
 #define SIGNAL_MAX 64
@@ -21,24 +22,10 @@ static const uint32_t asked_for[KNELL_KIND_MAX] = {
 	[KNELL_FREE] = KNELL_O_FREE,
 };
 
-static size_t payload_of(uint8_t kind)
+/* An exec's file name has its NUL at least. */
+static size_t least_payload(uint8_t kind)
 {
-	switch (kind) {
-	case KNELL_INIT:
-	case KNELL_CLONE:
-		return sizeof(struct knell_clone);
-	case KNELL_EXEC:
-		return sizeof(struct knell_exec) + 1;
-	case KNELL_UID:
-	case KNELL_GID:
-		return sizeof(struct knell_ids);
-	case KNELL_EXIT:
-		return sizeof(struct knell_exit);
-	case KNELL_FREE:
-		return sizeof(struct knell_free);
-	default:
-		return sizeof(struct knell_gap);
-	}
+	return payload_size(kind) + (kind == KNELL_EXEC);
 }
 
 /* A field that is not known is zero. Returns the name of one that is not. */
@@ -75,7 +62,7 @@ bool vf_check_shape(struct verify *v, const struct knell_event *e)
 
 	if (e->size < KNELL_EVENT_HEAD || e->size % 8 || e->size > KNELL_EVENT_MAX ||
 	    e->version != KNELL_EVENT_VERSION || !e->kind || e->kind >= KNELL_KIND_MAX ||
-	    e->size < KNELL_EVENT_HEAD + payload_of(e->kind)) {
+	    e->size < KNELL_EVENT_HEAD + least_payload(e->kind)) {
 		vf_complain(v, VF_NEVER, NULL, NULL,
 			    "not a record: size %u, version %u, kind %u, of process %u", e->size,
 			    e->version, e->kind, e->task.tgid);
