@@ -506,7 +506,7 @@ START_TEST(hotplug)
 	ck_assert_uint_eq(stats.spawned, told);
 	ck_assert_uint_gt(told, 20);
 	knell_nursery_close(nursery);
-	expect_threads(before);
+	await_threads(before);
 }
 END_TEST
 
@@ -536,7 +536,7 @@ START_TEST(close_while_children_live)
 	sleep_ms(50);
 	ck_assert_int_eq(heard.times, 0);
 	ck_assert_uint_eq(count_entries("/proc/self/fd"), fds);
-	expect_threads(threads);
+	await_threads(threads);
 }
 END_TEST
 

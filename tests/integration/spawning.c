@@ -156,13 +156,3 @@ void *spawn_many(void *arg)
 	}
 	return NULL;
 }
-
-void expect_threads(unsigned int most)
-{
-	double end = now() + test_seconds(5);
-
-	while (count_entries("/proc/self/task") > most) {
-		ck_assert_msg(now() < end, "a thread is left behind");
-		sleep_ms(5);
-	}
-}

@@ -43,9 +43,6 @@ void await_word(uint32_t *word);
 int two_cpus(int ret[2]);
 void move_to(int cpu);
 
-/* A thread that was joined may be seen for a moment. */
-void expect_threads(unsigned int most);
-
 /* From many threads, each child with a status of its own. */
 struct spawner {
 	struct knell_nursery *nursery;

@@ -156,6 +156,16 @@ unsigned int count_entries(const char *path)
 	return n;
 }
 
+void await_threads(unsigned int most)
+{
+	double end = now() + test_seconds(5);
+
+	while (count_entries("/proc/self/task") > most) {
+		ck_assert_msg(now() < end, "a thread is left behind");
+		sleep_ms(5);
+	}
+}
+
 bool file_exists(const char *path)
 {
 	return !access(path, F_OK);

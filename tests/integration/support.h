@@ -56,6 +56,9 @@ bool file_exists(const char *path);
 /* How many names there are in a folder, . and .. included: /proc/self/fd, /proc/self/task. */
 unsigned int count_entries(const char *path);
 
+/* No more threads than that, soon: one that was joined may be seen for a moment. */
+void await_threads(unsigned int most);
+
 /* Waits until a line in `path` begins with `word`, and scans the numbers after it. */
 int await_line(const char *path, const char *word, int numbers[], int count);
 int await_number(const char *path, const char *word);
