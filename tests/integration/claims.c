@@ -240,7 +240,6 @@ void nursery_open(struct nursery *nursery)
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets), 0);
 	nursery->pid = fork();
-	ck_assert_msg(nursery->pid >= 0, "fork: %s", strerror(errno));
 	if (nursery->pid == 0) {
 		begin_life();
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -252,6 +251,7 @@ void nursery_open(struct nursery *nursery)
 		}
 		_exit(0);
 	}
+	ck_assert_msg(nursery->pid >= 0, "fork: %s", strerror(errno));
 	close(sockets[1]);
 	nursery->socket = sockets[0];
 }

@@ -278,9 +278,11 @@ pid_t spawn(const struct spawn *how, const char *const argv[])
 	if (!how)
 		how = &nothing;
 	pid = fork();
-	ck_assert_msg(pid >= 0, "fork: %s", strerror(errno));
-	if (pid)
+	if (pid) {
+		/* Not in the child: another thread may have held a lock of Check's. */
+		ck_assert_msg(pid > 0, "fork: %s", strerror(errno));
 		return pid;
+	}
 	redirect(how->in ? how->in : "/dev/null", O_RDONLY, STDIN_FILENO);
 	if (how->out)
 		redirect(how->out, O_WRONLY | O_CREAT | O_TRUNC, STDOUT_FILENO);
