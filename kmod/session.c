@@ -83,8 +83,10 @@ static int knell_open(struct inode *inode, struct file *file)
 	unsigned int count = clamp(READ_ONCE(lines), 1u, 65536u);
 	struct knell_session *session;
 
-	if (!atomic_add_unless(&sessions, 1, max_sessions))
+	if ((u32)atomic_inc_return(&sessions) > READ_ONCE(max_sessions)) {
+		atomic_dec(&sessions);
 		return -EMFILE;
+	}
 	session = kzalloc(sizeof(*session), GFP_KERNEL_ACCOUNT);
 	if (!session) {
 		atomic_dec(&sessions);

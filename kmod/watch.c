@@ -191,15 +191,16 @@ static void watch_init(struct knell_watch *watch, struct knell_root *root,
 	refcount_set(&watch->refs, 1);
 }
 
+/* Whoever asks for more than there is gets -ENOMEM; the kernel's log is not theirs to fill. */
+#define GFP_RESERVE (GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN)
+
 static int reserve_new(struct knell_root *root, u32 reserve)
 {
 	u32 i;
 
-	root->beyond = __vmalloc(BITS_TO_LONGS(PID_MAX_LIMIT) * sizeof(long),
-				 GFP_KERNEL_ACCOUNT | __GFP_ZERO);
-	root->block = reserve ? __vmalloc(array_size(reserve, sizeof(*root->block)),
-					  GFP_KERNEL_ACCOUNT | __GFP_ZERO)
-			      : NULL;
+	root->beyond = __vmalloc(BITS_TO_LONGS(PID_MAX_LIMIT) * sizeof(long), GFP_RESERVE);
+	root->block =
+		reserve ? __vmalloc(array_size(reserve, sizeof(*root->block)), GFP_RESERVE) : NULL;
 	if (!root->beyond || (reserve && !root->block))
 		return -ENOMEM;
 	for (i = 0; i < reserve; i++) {

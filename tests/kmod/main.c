@@ -33,10 +33,10 @@ static const struct {
 	const char *name;
 	void (*add)(Suite *suite);
 } suites[] = {
-	{ "storm", add_storm_tests },
-	{ "tree", add_tree_tests },
-	{ "session", add_session_tests },
-	{ "module", add_module_tests },
+	{ "storm", add_storm_tests },     { "tree", add_tree_tests },
+	{ "session", add_session_tests }, { "module", add_module_tests },
+	{ "input", add_input_tests },     { "readers", add_readers_tests },
+	{ "crashes", add_crashes_tests }, { "waves", add_waves_tests },
 };
 
 int main(int argc, char **argv)

@@ -73,6 +73,7 @@ static void live_once(pid_t target, int how)
 				       KNELL_KMOD_SUBTREE | (how & 1 ? KNELL_KMOD_DEAD : 0), LIVES,
 				       1, how & 2 ? 100 : 2),
 			 0);
+	ck_assert_int_eq(module_unload(), -EWOULDBLOCK); /* in use */
 	if (how & 4) {
 		hear_until(&hearing, session, 5);
 	} else {
