@@ -56,6 +56,9 @@ vm-check:
 	@scripts/build $(BUILD) -Dtests=enabled
 	@tests/vm/fetch build/vm
 	@scripts/kmod $(BUILD)/kmod
+	@scripts/kmod $(BUILD)/kmod-debug build/vm/headers/build debug
+	@tests/vm/fetch build/vm-rt rt
+	@scripts/kmod $(BUILD)/kmod-rt build/vm-rt/headers/build
 	@tests/vm/check $(BUILD)
 
 lint:

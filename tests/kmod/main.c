@@ -37,6 +37,7 @@ static const struct {
 	{ "session", add_session_tests }, { "module", add_module_tests },
 	{ "input", add_input_tests },     { "readers", add_readers_tests },
 	{ "crashes", add_crashes_tests }, { "waves", add_waves_tests },
+	{ "fail", add_fail_tests },       { "fuzz", add_fuzz_tests },
 };
 
 int main(int argc, char **argv)

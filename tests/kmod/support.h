@@ -93,6 +93,8 @@ void add_input_tests(Suite *suite);
 void add_readers_tests(Suite *suite);
 void add_crashes_tests(Suite *suite);
 void add_waves_tests(Suite *suite);
+void add_fail_tests(Suite *suite);
+void add_fuzz_tests(Suite *suite);
 
 /* Adds a case with a limit for each of its tests; each begins with the module loaded. */
 TCase *kmod_case(Suite *suite, const char *name, double seconds);
