@@ -52,6 +52,15 @@ static inline struct pid *knell_tgid_of(const struct signal_struct *signal)
 }
 
 /*
+ * It is among all tasks, but fork(2) is not done with it: task_newtask may still come, and its
+ * cgroup is not what it will be.
+ */
+static inline bool knell_is_new(const struct task_struct *task)
+{
+	return smp_load_acquire(&task->__state) == TASK_NEW;
+}
+
+/*
  * Sums up what all threads of a process used. The seqlock's own reader may take its lock, which
  * sleeps under PREEMPT_RT, so its count is read as it is. False: it was being changed.
  */

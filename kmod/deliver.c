@@ -95,7 +95,7 @@ static void tell_birth(struct knell_session *session, struct knell_watch *watch)
 		struct knell_watch *later = watch->later;
 
 		watch->birth_told = true;
-		if (watch->root->mask & KNELL_MASK(KNELL_INIT))
+		if ((watch->root->mask & KNELL_MASK(KNELL_INIT)) && !watch->found)
 			ready_add(session, watch, KNELL_ITEM_INIT);
 		if (watch->root->mask & KNELL_MASK(KNELL_CLONE))
 			ready_add(session, watch, KNELL_ITEM_CLONE);
@@ -160,6 +160,19 @@ bool knell_root_detach(struct knell_root *root)
 	raw_spin_unlock_irqrestore(&root->lock, flags);
 	hash_del(&root->by_cookie);
 	return true;
+}
+
+/* Who has set a root up lets go of it: it is over if all of it died meanwhile. */
+void knell_root_set(struct knell_root *root)
+{
+	struct knell_session *session = root->session;
+	bool over;
+
+	spin_lock(&session->lock);
+	over = atomic_dec_and_test(&root->alive) && knell_root_detach(root);
+	spin_unlock(&session->lock);
+	if (over)
+		knell_root_end(root);
 }
 
 /* Called by a reaper, with what was pending of a watch that it has a hold on. */

@@ -3,13 +3,14 @@
  * engine.h - what the files of the module share: watches, roots, sessions, and who owns them.
  *
  * Owns nothing. A root is one request to watch; it owns the watch of its process and the reserve of
- * watches for descendants. A watch stands for one process of one root. References: a watch counts
- * its root, a root its session; the hash table, a reaper's list, a session's queue and a child that
- * is not told of yet each count a watch. What is freed waits for RCU's readers first.
+ * watches for others: descendants, or everybody. A watch stands for one process of one root.
+ * References: a watch counts its root, a root its session; the hash table, a reaper's list, a
+ * session's queue and a child that is not told of yet each count a watch. What is freed waits for
+ * RCU's readers first.
  *
  * Locks, outermost first: session->reading and ->setting (mutexes), session->lock, root->lock, a
- * bucket's lock; session->stream_lock and knell_beyond's lock inside of any. The raw ones are taken
- * in probes, the others never.
+ * bucket's lock; session->stream_lock and the lock of wide_roots inside of any. The raw ones are
+ * taken in probes, the others never.
  */
 #ifndef KNELL_ENGINE_H
 #define KNELL_ENGINE_H
@@ -97,6 +98,8 @@ struct knell_watch {
 	refcount_t refs;
 	bool hashed; /* in the table and among root->members: root->lock */
 
+	bool found; /* it lived already when it was taken in */
+
 	/* Under session->lock. */
 	bool birth_told;
 	bool exit_told;
@@ -129,11 +132,12 @@ struct knell_root {
 	struct list_head members;
 	struct list_head reserve;
 	struct knell_watch *block; /* the reserve's memory */
-	atomic_t alive;            /* processes of it that live, beyond the reserve, too */
+	atomic_t alive;            /* processes of it that live, beyond the reserve, too, ... */
+				   /* ... and who sets it; everybody's: and one for ever */
 
-	/* Descendants beyond the reserve: a bit for each process number. */
+	/* Those beyond the reserve: a bit for each process number. */
 	unsigned long *beyond;
-	struct list_head beyond_link; /* knell_beyond; RCU */
+	struct list_head wide_link; /* wide_roots of watch.c; RCU */
 
 	struct rcu_work free;
 	struct knell_watch self;
@@ -211,17 +215,17 @@ void knell_usage_final(struct knell_usage *usage, const struct signal_struct *si
 /* watch.c */
 extern struct hlist_head *knell_buckets;
 extern unsigned int knell_hash_bits;
-extern atomic_t knell_beyond_alive;
+extern atomic_t knell_wide;
 
 static inline struct hlist_head *knell_bucket(const struct signal_struct *signal)
 {
 	return &knell_buckets[hash_ptr(signal, knell_hash_bits)];
 }
 
-/* Might a process with this signal_struct be watched, or be beyond a reserve? */
+/* Might a process with this signal_struct be watched, or be beyond a reserve, or is everybody? */
 static inline bool knell_may_watch(const struct signal_struct *signal)
 {
-	return READ_ONCE(knell_bucket(signal)->first) || atomic_read(&knell_beyond_alive);
+	return READ_ONCE(knell_bucket(signal)->first) || atomic_read(&knell_wide);
 }
 
 int knell_table_init(void);
@@ -231,6 +235,8 @@ int knell_root_new(struct knell_root **ret_root, struct knell_session *session,
 		   const struct knell_kmod_watch *request);
 void knell_root_put(struct knell_root *root);
 int knell_root_begin(struct knell_root *root, struct task_struct *leader, struct pid *pid);
+void knell_root_begin_all(struct knell_root *root);
+void knell_root_take_in(struct knell_root *root);
 void knell_root_end(struct knell_root *root);
 void knell_watch_put(struct knell_watch *watch);
 void knell_watch_unhash(struct knell_watch *watch);
@@ -255,6 +261,7 @@ struct knell_line *knell_line_take(struct knell_watch *watch, u8 kind);
 void knell_line_push(struct knell_line *line);
 void knell_line_put(struct knell_session *session, struct knell_line *line);
 bool knell_root_detach(struct knell_root *root);
+void knell_root_set(struct knell_root *root);
 void knell_ready_purge(struct knell_session *session, const struct knell_root *root);
 struct knell_watch *knell_item_watch(struct knell_item *item);
 

@@ -41,6 +41,10 @@ static u32 fill_birth(struct knell_event *event, const struct knell_watch *watch
 	event->kind = kind;
 	fill_head(event, watch, &watch->birth, ns);
 	event->u.clone = watch->clone;
+	if (watch->found) {
+		event->flags |= KNELL_F_RECONCILED;
+		event->unknown |= KNELL_U_FLAGS;
+	}
 	return KNELL_EVENT_HEAD + sizeof(event->u.clone);
 }
 

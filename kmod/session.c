@@ -286,7 +286,7 @@ static unsigned int hooks_for(const struct knell_kmod_watch *request)
 {
 	unsigned int hooks = BIT(KNELL_HOOK_EXIT);
 
-	if (request->flags & KNELL_KMOD_SUBTREE)
+	if (request->flags & (KNELL_KMOD_SUBTREE | KNELL_KMOD_ALL))
 		hooks |= BIT(KNELL_HOOK_NEWTASK);
 	if (request->flags & KNELL_KMOD_DEAD)
 		hooks |= BIT(KNELL_HOOK_DEAD) | BIT(KNELL_HOOK_FREE);
@@ -299,7 +299,7 @@ static unsigned int hooks_for(const struct knell_kmod_watch *request)
 	return hooks;
 }
 
-/* Takes places from the session's limit, arms hooks, and sets the watch. */
+/* Takes places from the session's limit, arms hooks, and sets the watch. Leader: NULL for all. */
 static int set_watch(struct knell_session *session, const struct knell_kmod_watch *request,
 		     struct task_struct *leader, struct pid *pid)
 {
@@ -318,54 +318,86 @@ static int set_watch(struct knell_session *session, const struct knell_kmod_watc
 		atomic_sub(wanted, &session->places);
 		return error;
 	}
-	refcount_inc(&root->refs); /* ours: it may be told of and ended before we are done */
-	error = knell_root_begin(root, leader, pid);
+	refcount_inc(&root->refs); /* ours: UNWATCH may end it before we are done */
+	if (leader)
+		error = knell_root_begin(root, leader, pid);
+	else
+		knell_root_begin_all(root);
 	spin_lock(&session->lock);
-	if (!error && !root->ended)
+	if (!error)
 		hash_add(session->roots, &root->by_cookie, root->cookie);
 	absent = error && knell_root_detach(root);
 	spin_unlock(&session->lock);
+	if (!error && root->beyond)
+		knell_root_take_in(root);
 	if (absent)
 		knell_root_end(root);
+	else
+		knell_root_set(root);
 	knell_root_put(root);
 	return error;
 }
 
 static bool valid(const struct knell_kmod_watch *request)
 {
-	if (request->flags & ~(KNELL_KMOD_SUBTREE | KNELL_KMOD_DEAD))
+	const u32 wide = request->flags & (KNELL_KMOD_SUBTREE | KNELL_KMOD_ALL);
+
+	if (request->flags &
+	    ~(KNELL_KMOD_SUBTREE | KNELL_KMOD_DEAD | KNELL_KMOD_ALL | KNELL_KMOD_FOUND))
 		return false;
 	if (request->mask & ~KNELL_KMOD_KINDS || request->reserved)
 		return false;
-	return !request->reserve || (request->flags & KNELL_KMOD_SUBTREE);
+	if (request->flags & KNELL_KMOD_ALL &&
+	    (request->pidfd != -1 || request->flags & (KNELL_KMOD_SUBTREE | KNELL_KMOD_FOUND)))
+		return false;
+	return !request->reserve || wide;
+}
+
+/* Who watches everybody sees what ptrace_may_access() would not let him see otherwise. */
+static int may_watch_all(void)
+{
+	return capable(CAP_SYS_PTRACE) || capable(CAP_SYS_ADMIN) ? 0 : -EPERM;
+}
+
+/* One process: what is told of it at once, so that nothing fails when the watch is set. */
+static int tell_identity(struct task_struct *leader, struct pid *pid,
+			 struct knell_kmod_watch __user *user)
+{
+	if (!may_inspect(leader))
+		return -EPERM;
+	if (put_user(leader->start_boottime, &user->start) ||
+	    put_user((u32)pid_vnr(pid), &user->tgid))
+		return -EFAULT;
+	return 0;
 }
 
 static int ioctl_watch(struct knell_session *session, struct knell_kmod_watch *request,
 		       struct knell_kmod_watch __user *user)
 {
-	struct task_struct *leader;
-	struct pid *pid;
+	struct task_struct *leader = NULL;
+	struct pid *pid = NULL;
 	int error;
 
 	if (!valid(request))
 		return -EINVAL;
 	if (request->reserve >= watch_limit())
 		return -ENOSPC;
-	error = process_of(request->pidfd, &pid, &leader);
+	if (request->flags & KNELL_KMOD_ALL)
+		error = may_watch_all();
+	else
+		error = process_of(request->pidfd, &pid, &leader);
 	if (error)
 		return error;
-	error = may_inspect(leader) ? 0 : -EPERM;
-	/* Told before, so that nothing fails when the watch is set. */
-	if (!error && (put_user(leader->start_boottime, &user->start) ||
-		       put_user((u32)pid_vnr(pid), &user->tgid)))
-		error = -EFAULT;
+	if (leader)
+		error = tell_identity(leader, pid, user);
 	if (!error)
 		error = mutex_lock_interruptible(&session->setting) ? -ERESTARTSYS : 0;
 	if (!error) {
 		error = set_watch(session, request, leader, pid);
 		mutex_unlock(&session->setting);
 	}
-	put_task_struct(leader);
+	if (leader)
+		put_task_struct(leader);
 	put_pid(pid);
 	return error;
 }

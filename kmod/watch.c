@@ -7,6 +7,8 @@
  * them is freed; a match also needs the same struct pid, which the watch counts, so neither an
  * address nor a number that is used again is mistaken. Probes read it under RCU; they change it in
  * two ways: a birth moves a watch from its root's reserve into the table, and claims are bits.
+ * Whoever sets a watch takes in those that live already, in the same way: stored first, then
+ * checked.
  */
 #include <linux/hash.h>
 #include <linux/moduleparam.h>
@@ -31,11 +33,14 @@ static raw_spinlock_t bucket_locks[BUCKET_LOCKS];
 static struct workqueue_struct *freeing;
 static atomic_long_t places; /* of all roots, until their memory is free */
 
-/* Processes beyond any reserve that live. Read first, so that the list costs nothing while it is 0.
+/*
+ * Roots that may concern processes which have no watch: subtrees and everybody's. And how many
+ * processes are beyond a reserve and live, with one for each root of everybody's. It is read first,
+ * so that the list costs nothing while it is 0.
  */
-atomic_t knell_beyond_alive = ATOMIC_INIT(0);
-static LIST_HEAD(beyond_roots); /* subtree roots; RCU */
-static DEFINE_RAW_SPINLOCK(beyond_lock);
+atomic_t knell_wide = ATOMIC_INIT(0);
+static LIST_HEAD(wide_roots); /* RCU */
+static DEFINE_RAW_SPINLOCK(wide_lock);
 
 static raw_spinlock_t *bucket_lock(const struct hlist_head *bucket)
 {
@@ -86,7 +91,7 @@ static void root_free(struct work_struct *work)
 	/* Those beyond the reserve that live still are not counted any more. */
 	if (root->beyond)
 		for_each_set_bit (nr, root->beyond, PID_MAX_LIMIT)
-			atomic_dec(&knell_beyond_alive);
+			atomic_dec(&knell_wide);
 	atomic_sub(root->places, &root->session->places);
 	atomic_long_sub(root->places, &places);
 	knell_session_put(root->session);
@@ -178,6 +183,7 @@ static void watch_init(struct knell_watch *watch, struct knell_root *root,
 	watch->claimed = 0;
 	watch->root = root;
 	watch->start = leader->start_boottime;
+	watch->found = false;
 	watch->birth_told = false;
 	watch->exit_told = false;
 	watch->creator = NULL;
@@ -193,6 +199,13 @@ static void watch_init(struct knell_watch *watch, struct knell_root *root,
 
 /* Whoever asks for more than there is gets -ENOMEM; the kernel's log is not theirs to fill. */
 #define GFP_RESERVE (GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN)
+
+static u32 exit_signal_of(const struct task_struct *task)
+{
+	int signal = READ_ONCE(task->exit_signal);
+
+	return signal > 0 ? signal : 0;
+}
 
 static int reserve_new(struct knell_root *root, u32 reserve)
 {
@@ -223,14 +236,15 @@ int knell_root_new(struct knell_root **ret_root, struct knell_session *session,
 	root->cookie = request->cookie;
 	root->mask = request->mask | KNELL_MASK(KNELL_EXIT);
 	root->flags = request->flags;
-	root->places = 1 + request->reserve;
+	root->places = 1 + request->reserve; /* of everybody's, the one is not used */
 	raw_spin_lock_init(&root->lock);
 	INIT_LIST_HEAD(&root->members);
 	INIT_LIST_HEAD(&root->reserve);
-	INIT_LIST_HEAD(&root->beyond_link);
+	INIT_LIST_HEAD(&root->wide_link);
 	INIT_HLIST_NODE(&root->by_cookie);
 	INIT_RCU_WORK(&root->free, root_free);
-	if ((root->flags & KNELL_KMOD_SUBTREE) && reserve_new(root, request->reserve)) {
+	if ((root->flags & (KNELL_KMOD_SUBTREE | KNELL_KMOD_ALL)) &&
+	    reserve_new(root, request->reserve)) {
 		vfree(root->block);
 		vfree(root->beyond);
 		kfree(root);
@@ -242,35 +256,83 @@ int knell_root_new(struct knell_root **ret_root, struct knell_session *session,
 	return 0;
 }
 
+/* Probes may see it from now on: root->lock is not held. */
+static void root_store(struct knell_root *root)
+{
+	unsigned long flags;
+
+	if (!root->beyond)
+		return;
+	raw_spin_lock_irqsave(&wide_lock, flags);
+	list_add_tail_rcu(&root->wide_link, &wide_roots);
+	raw_spin_unlock_irqrestore(&wide_lock, flags);
+	if (root->flags & KNELL_KMOD_ALL)
+		atomic_inc(&knell_wide);
+}
+
+/* As knell_reap_queue(), for who is not in a probe. */
+static void queue(struct knell_watch *watch, unsigned int pending)
+{
+	preempt_disable();
+	knell_reap_queue(watch, pending);
+	preempt_enable();
+}
+
+/* The watch is stored, and its process was dead: nobody else tells of it, nor do we. */
+static bool claim_absent(struct knell_watch *watch)
+{
+	smp_mb(); /* Pairs with atomic_dec_and_test(&signal->live) in do_exit(). */
+	/* All moments at once: later ones must not be told without this one. */
+	return !atomic_read(&watch->signal->live) && cmpxchg(&watch->claimed, 0, ~0ul) == 0;
+}
+
 /*
  * Stores the watch of a root, then looks whether the process still lives: its last thread leaves
  * signal->live before it comes to the exit probe, so if we read that somebody lives, the probe will
  * find the watch. If nobody does, the probe may have come too early: who claims the exit decides.
- * -ESRCH: the process was dead (verdict `absent`).
+ * -ESRCH: the process was dead (verdict `absent`). Else knell_root_set() follows.
  */
 int knell_root_begin(struct knell_root *root, struct task_struct *leader, struct pid *pid)
 {
 	struct knell_watch *self = &root->self;
 	unsigned long flags;
+	int error = 0;
 
+	rcu_read_lock();
 	watch_init(self, root, leader, pid);
-	self->birth_told = true;
+	if (root->flags & KNELL_KMOD_FOUND) {
+		self->found = true;
+		self->clone.exit_signal = exit_signal_of(leader);
+		knell_moment_take(&self->birth, leader);
+	} else {
+		self->birth_told = true;
+	}
 	refcount_inc(&root->refs);
 	refcount_inc(&self->refs); /* the root's, until it is ended */
-	atomic_set(&root->alive, 1);
-	if (root->beyond) {
-		raw_spin_lock_irqsave(&beyond_lock, flags);
-		list_add_tail_rcu(&root->beyond_link, &beyond_roots);
-		raw_spin_unlock_irqrestore(&beyond_lock, flags);
-	}
+	atomic_set(&root->alive, 2);
+	root_store(root);
 	raw_spin_lock_irqsave(&root->lock, flags);
 	hash_in(self);
 	raw_spin_unlock_irqrestore(&root->lock, flags);
-	smp_mb(); /* Pairs with atomic_dec_and_test(&signal->live) in do_exit(). */
-	/* All moments at once: later ones must not be told without this one. */
-	if (!atomic_read(&self->signal->live) && cmpxchg(&self->claimed, 0, ~0ul) == 0)
-		return -ESRCH;
-	return 0;
+	if (claim_absent(self))
+		error = -ESRCH;
+	else if (self->found)
+		queue(self, KNELL_PENDING_BIRTH);
+	rcu_read_unlock();
+	return error;
+}
+
+/* A root of everybody's has no process: its own watch only carries news of what was lost. */
+void knell_root_begin_all(struct knell_root *root)
+{
+	struct knell_watch *self = &root->self;
+
+	self->root = root;
+	self->birth_told = true;
+	refcount_set(&self->refs, 1); /* the root's, until it is ended */
+	refcount_inc(&root->refs);
+	atomic_set(&root->alive, 2);
+	root_store(root);
 }
 
 /* Ends a root that session->lock marked as ended and took out of session->roots. */
@@ -291,60 +353,85 @@ void knell_root_end(struct knell_root *root)
 		knell_watch_put(watch);
 	}
 	if (root->beyond) {
-		raw_spin_lock_irqsave(&beyond_lock, flags);
-		list_del_rcu(&root->beyond_link);
-		raw_spin_unlock_irqrestore(&beyond_lock, flags);
+		raw_spin_lock_irqsave(&wide_lock, flags);
+		list_del_rcu(&root->wide_link);
+		raw_spin_unlock_irqrestore(&wide_lock, flags);
+		if (root->flags & KNELL_KMOD_ALL)
+			atomic_dec(&knell_wide);
 	}
 	knell_watch_put(&root->self);
 	knell_root_put(root);
 }
 
-/* A descendant is born, and no watch is left for it: it is counted, and so will be its death. */
-static void born_beyond(struct knell_root *root, struct task_struct *child)
+/* No watch is left for a process: it is counted, and so will be its death. */
+static void settle_beyond(struct knell_root *root, pid_t nr)
 {
-	if (test_and_set_bit(task_pid_nr(child), root->beyond))
-		return;
-	atomic_inc(&knell_beyond_alive);
+	set_bit(nr, root->beyond);
+	atomic_inc(&knell_wide);
 	atomic64_inc(&root->session->lost_births);
 	knell_reap_queue(&root->self, KNELL_PENDING_GAP);
 }
 
-/* Creator: NULL if that one is beyond the reserve. */
-static void inherit(struct knell_root *root, struct knell_watch *creator, struct task_struct *child,
-		    unsigned long clone_flags)
+/*
+ * Moves a watch from the reserve into the table. root->lock is held, interrupts are off. Creator:
+ * NULL if that one has no watch. NULL: no watch is left.
+ */
+static struct knell_watch *settle(struct knell_root *root, struct knell_watch *creator,
+				  struct task_struct *task, struct pid *pid, bool found,
+				  unsigned long clone_flags)
 {
 	struct knell_watch *watch;
-	unsigned long flags;
 
-	raw_spin_lock_irqsave(&root->lock, flags);
-	if (root->ended) {
-		raw_spin_unlock_irqrestore(&root->lock, flags);
-		return;
-	}
 	atomic_inc(&root->alive);
 	watch = list_first_entry_or_null(&root->reserve, struct knell_watch, member);
 	if (!watch) {
-		born_beyond(root, child);
-		raw_spin_unlock_irqrestore(&root->lock, flags);
-		return;
+		settle_beyond(root, pid_nr(pid));
+		return NULL;
 	}
 	list_del(&watch->member);
-	watch_init(watch, root, child, task_pid(child));
+	watch_init(watch, root, task, pid);
 	refcount_inc(&root->refs);
 	if (creator && refcount_inc_not_zero(&creator->refs))
 		watch->creator = creator;
-	knell_moment_take(&watch->birth, child);
+	knell_moment_take(&watch->birth, task);
+	watch->found = found;
 	watch->clone.flags = clone_flags & ~(unsigned long)CSIGNAL;
-	watch->clone.exit_signal = child->exit_signal > 0 ? child->exit_signal : 0;
+	watch->clone.exit_signal = exit_signal_of(task);
 	hash_in(watch);
+	return watch;
+}
+
+/* In the probe of a birth. */
+static void inherit(struct knell_root *root, struct knell_watch *creator, struct task_struct *child,
+		    unsigned long clone_flags)
+{
+	struct knell_watch *watch = NULL;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&root->lock, flags);
+	if (!root->ended)
+		watch = settle(root, creator, child, task_pid(child), false, clone_flags);
 	raw_spin_unlock_irqrestore(&root->lock, flags);
-	knell_reap_queue(watch, KNELL_PENDING_BIRTH);
+	if (watch)
+		knell_reap_queue(watch, KNELL_PENDING_BIRTH);
 }
 
 /* Each watch of the process that has this signal_struct now. */
 #define for_each_watch(watch, signal_)                                                             \
 	hlist_for_each_entry_rcu (watch, knell_bucket(signal_), hash)                              \
 		if (watch->signal == (signal_) && watch->pid == knell_tgid_of(signal_))
+
+/* This root's watch of the process; NULL: there is none. */
+static struct knell_watch *watch_of(const struct knell_root *root,
+				    const struct signal_struct *signal)
+{
+	struct knell_watch *watch;
+
+	for_each_watch (watch, signal)
+		if (watch->root == root)
+			return watch;
+	return NULL;
+}
 
 void knell_table_birth(struct task_struct *child, unsigned long clone_flags)
 {
@@ -355,27 +442,112 @@ void knell_table_birth(struct task_struct *child, unsigned long clone_flags)
 	for_each_watch (watch, signal)
 		if (watch->root->flags & KNELL_KMOD_SUBTREE)
 			inherit(watch->root, watch, child, clone_flags);
-	if (!atomic_read(&knell_beyond_alive))
+	if (!atomic_read(&knell_wide))
 		return;
-	list_for_each_entry_rcu (root, &beyond_roots, beyond_link)
-		if (test_bit(current->tgid, root->beyond))
+	list_for_each_entry_rcu (root, &wide_roots, wide_link)
+		if (root->flags & KNELL_KMOD_ALL)
+			inherit(root, watch_of(root, signal), child, clone_flags);
+		else if (test_bit(current->tgid, root->beyond))
 			inherit(root, NULL, child, clone_flags);
 }
 
-static void died_beyond(struct task_struct *task)
+/* One beyond the reserve of this root is dead. It may be told so more than once. */
+static void died_beyond(struct knell_root *root, pid_t nr)
+{
+	if (!test_and_clear_bit(nr, root->beyond))
+		return;
+	atomic_dec(&knell_wide);
+	atomic64_inc(&root->session->lost_deaths);
+	atomic_dec(&root->alive);
+	knell_reap_queue(&root->self, KNELL_PENDING_GAP);
+}
+
+static void exit_beyond(struct task_struct *task)
 {
 	struct knell_root *root;
 
-	if (!knell_group_is_dead(task))
-		return;
-	list_for_each_entry_rcu (root, &beyond_roots, beyond_link) {
-		if (!test_and_clear_bit(task->tgid, root->beyond))
-			continue;
-		atomic_dec(&knell_beyond_alive);
-		atomic64_inc(&root->session->lost_deaths);
-		atomic_dec(&root->alive);
-		knell_reap_queue(&root->self, KNELL_PENDING_GAP);
+	list_for_each_entry_rcu (root, &wide_roots, wide_link)
+		if (test_bit(task->tgid, root->beyond) && knell_group_is_dead(task))
+			died_beyond(root, task->tgid);
+}
+
+/* Does a root that takes in the living take in this one? Not who is told of a new task anyway. */
+static bool belongs(const struct knell_root *root, struct task_struct *parent)
+{
+	return root->flags & KNELL_KMOD_ALL || watch_of(root, parent->signal) ||
+	       test_bit(parent->tgid, root->beyond);
+}
+
+/*
+ * Takes in one that lives, unless it is in: stored first, then checked. If it dies meanwhile and
+ * its exit probe came too early, nothing is told of it. True: it was not in. In an RCU section.
+ */
+static bool take_in_one(struct knell_root *root, struct task_struct *task)
+{
+	struct task_struct *parent = rcu_dereference(task->real_parent);
+	struct signal_struct *signal = task->signal;
+	struct pid *pid = knell_tgid_of(signal);
+	struct knell_watch *watch;
+	unsigned long flags;
+	bool in;
+
+	if (!pid || !atomic_read(&signal->live))
+		return false;
+	raw_spin_lock_irqsave(&root->lock, flags);
+	in = root->ended || watch_of(root, signal) || test_bit(pid_nr(pid), root->beyond);
+	watch = in ? NULL : settle(root, watch_of(root, parent->signal), task, pid, true, 0);
+	raw_spin_unlock_irqrestore(&root->lock, flags);
+	if (in)
+		return false;
+	if (!watch) {
+		smp_mb(); /* As in claim_absent(). */
+		preempt_disable();
+		if (!atomic_read(&signal->live))
+			died_beyond(root, pid_nr(pid));
+		preempt_enable();
+		return true;
 	}
+	if (!claim_absent(watch)) {
+		queue(watch, KNELL_PENDING_BIRTH);
+		return true;
+	}
+	atomic_dec(&root->alive); /* not the last one: who sets the root is counted */
+	knell_watch_unhash(watch);
+	return true;
+}
+
+/*
+ * Takes in all that live and belong to a root: it is stored, and its hooks are armed. A task is put
+ * among all tasks before task_newtask tells of it, with locked instructions in between, so either
+ * the probe sees what we stored before we looked, or we see the task. While it is new the probe may
+ * still come: then it is left to it, and looked at again if it was begun before what is stored now.
+ * A pass that finds nobody new is the last one. Who was reparented away before is not found.
+ */
+void knell_root_take_in(struct knell_root *root)
+{
+	struct task_struct *task;
+	u64 stored = ktime_get_boottime_ns();
+	bool added, unsure;
+
+	do {
+		added = unsure = false;
+		smp_mb(); /* Pairs with the locks between the list of tasks and task_newtask. */
+		rcu_read_lock();
+		for_each_process (task) {
+			if (!belongs(root, rcu_dereference(task->real_parent)))
+				continue;
+			if (knell_is_new(task))
+				unsure |= task->start_boottime <= stored;
+			else
+				added |= take_in_one(root, task);
+		}
+		rcu_read_unlock();
+		if (added)
+			stored = ktime_get_boottime_ns();
+		if (unsure)
+			schedule_timeout_uninterruptible(1);
+		cond_resched();
+	} while ((added || unsure) && !READ_ONCE(root->ended) && !fatal_signal_pending(current));
 }
 
 void knell_table_exit_of(struct task_struct *task)
@@ -394,8 +566,8 @@ void knell_table_exit_of(struct task_struct *task)
 		if (!(watch->root->flags & KNELL_KMOD_DEAD))
 			knell_reap_queue(watch, KNELL_PENDING_EXIT);
 	}
-	if (atomic_read(&knell_beyond_alive))
-		died_beyond(task);
+	if (atomic_read(&knell_wide))
+		exit_beyond(task);
 }
 
 /*

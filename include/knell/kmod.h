@@ -18,8 +18,10 @@
 #define KNELL_KMOD_DEVICE "/dev/knell"
 
 /* knell_kmod_watch.flags */
-#define KNELL_KMOD_SUBTREE (1u << 0) /* also each descendant that is born from now on */
+#define KNELL_KMOD_SUBTREE (1u << 0) /* also each descendant, living already or born later */
 #define KNELL_KMOD_DEAD    (1u << 1) /* exits are told when memory and files are gone */
+#define KNELL_KMOD_ALL     (1u << 2) /* everybody, living already or born later; pidfd is -1 */
+#define KNELL_KMOD_FOUND   (1u << 3) /* tell that the process itself lives: a clone record */
 
 /* What knell_kmod_watch.mask may ask for; the exit is told always. */
 #define KNELL_KMOD_KINDS                                                                           \
@@ -30,13 +32,13 @@
 /* KNELL_IOC_WATCH */
 struct knell_kmod_watch {
 	__u32 size;     /* in: sizeof(struct knell_kmod_watch) */
-	__s32 pidfd;    /* in: of the process */
+	__s32 pidfd;    /* in: of the process; -1: see KNELL_KMOD_ALL */
 	__u32 flags;    /* in: KNELL_KMOD_* */
 	__u32 mask;     /* in: KNELL_MASK() of the kinds wanted */
 	__u64 cookie;   /* in: comes back in each record */
-	__u32 reserve;  /* in: subtree: descendants that can be told of at a time */
+	__u32 reserve;  /* in: subtree, all: others that can be told of at a time */
 	__u32 reserved; /* 0 */
-	__u64 start;    /* out: the process's identity, as its records have it */
+	__u64 start;    /* out: the process's identity, as its records have it; all: 0 */
 	__u32 tgid;     /* out */
 	__u32 reserved2;
 };

@@ -38,6 +38,7 @@ static const struct {
 	{ "input", add_input_tests },     { "readers", add_readers_tests },
 	{ "crashes", add_crashes_tests }, { "waves", add_waves_tests },
 	{ "fail", add_fail_tests },       { "fuzz", add_fuzz_tests },
+	{ "living", add_living_tests },
 };
 
 int main(int argc, char **argv)

@@ -88,6 +88,7 @@ unsigned int cpus_online(void);
 void add_storm_tests(Suite *suite);
 void add_tree_tests(Suite *suite);
 void add_session_tests(Suite *suite);
+void add_living_tests(Suite *suite);
 void add_module_tests(Suite *suite);
 void add_input_tests(Suite *suite);
 void add_readers_tests(Suite *suite);
