@@ -73,7 +73,7 @@ bench:
 
 format:
 	@scripts/deps lint
-	@find include lib bpf watchers init cli tests bench examples kmod -name '*.[ch]' | xargs clang-format -i
+	@find include lib bpf watchers init cli tests bench examples kmod samples -name '*.[ch]' | xargs clang-format -i
 
 install:
 	@scripts/build $(BUILD)

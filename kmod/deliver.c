@@ -184,6 +184,10 @@ void knell_deliver(struct knell_watch *watch, unsigned int pending)
 		root->mask & KNELL_MASK(KNELL_FREE) ? KNELL_PENDING_FREE : KNELL_PENDING_EXIT;
 	bool over = false;
 
+	if (!session) {
+		knell_task_watch_deliver(watch, pending);
+		return;
+	}
 	/*
 	 * All of it under one lock: who ends the root because nobody of it lives must not do so
 	 * while another reaper is about to tell of one of its deaths.

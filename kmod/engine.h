@@ -120,7 +120,8 @@ struct knell_watch {
 
 struct knell_root {
 	refcount_t refs;
-	struct knell_session *session; /* counted */
+	struct knell_session
+		*session; /* counted; NULL: the watch is a module's, see task_watch.c */
 	u64 cookie;
 	u32 mask;
 	u32 flags;
@@ -231,6 +232,7 @@ static inline bool knell_may_watch(const struct signal_struct *signal)
 int knell_table_init(void);
 void knell_table_exit(void);
 u64 knell_table_places(void);
+void knell_root_init(struct knell_root *root, u32 flags, u32 mask, u32 wanted);
 int knell_root_new(struct knell_root **ret_root, struct knell_session *session,
 		   const struct knell_kmod_watch *request);
 void knell_root_put(struct knell_root *root);
@@ -268,6 +270,13 @@ struct knell_watch *knell_item_watch(struct knell_item *item);
 /* record.c */
 u32 knell_record_make(char *buffer, struct knell_item *item, struct knell_session *session,
 		      struct pid_namespace *ns);
+
+void knell_record_exit(struct knell_event *event, const struct knell_watch *watch);
+
+/* task_watch.c */
+void knell_task_watch_deliver(struct knell_watch *self, unsigned int pending);
+void knell_task_watch_free(struct knell_root *root);
+void knell_task_watches_stop(void);
 
 /* session.c */
 void knell_session_put(struct knell_session *session);

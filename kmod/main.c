@@ -3,8 +3,9 @@
  * main.c - loads and unloads the module.
  *
  * Owns the order. Loading: the table, the hooks' places, the reapers, and last the device, so that
- * whoever opens it finds all of it. Unloading: the device; the hooks are off by then, for sessions
- * hold them; nobody is in a probe; the reapers drain what is left; all memory comes back.
+ * whoever opens it finds all of it. Unloading: the device, and the
+ * hooks that modules held; those of sessions went with them; nobody is in a probe; the reapers
+ * drain what is left; all memory comes back.
  */
 #include <linux/module.h>
 #include <linux/tracepoint.h>
@@ -37,6 +38,7 @@ no_table:
 static void __exit knell_unload(void)
 {
 	knell_device_exit();
+	knell_task_watches_stop();
 	tracepoint_synchronize_unregister();
 	knell_reapers_stop();
 	knell_table_exit();

@@ -99,6 +99,20 @@ static u32 fill_line(struct knell_event *event, const struct knell_line *line,
 	return KNELL_EVENT_HEAD + sizeof(event->u.exec) + line->exec.name_len + 1;
 }
 
+static void finish(struct knell_event *event, u32 size, u64 seq)
+{
+	event->version = KNELL_EVENT_VERSION;
+	event->seq = seq;
+	event->size = ALIGN(size, 8);
+}
+
+/* The exit of a process, for a module. */
+void knell_record_exit(struct knell_event *event, const struct knell_watch *watch)
+{
+	memset(event, 0, sizeof(*event));
+	finish(event, fill_exit(event, watch, &init_pid_ns), 0);
+}
+
 /* One cause at a time. 0: there is no gap any more. */
 static u32 fill_gap(struct knell_event *event, struct knell_session *session)
 {
@@ -149,8 +163,6 @@ u32 knell_record_make(char *buffer, struct knell_item *item, struct knell_sessio
 	default:
 		break;
 	}
-	event->version = KNELL_EVENT_VERSION;
-	event->seq = session->seq;
-	event->size = ALIGN(size, 8);
+	finish(event, size, session->seq);
 	return event->size;
 }

@@ -92,8 +92,12 @@ static void root_free(struct work_struct *work)
 	if (root->beyond)
 		for_each_set_bit (nr, root->beyond, PID_MAX_LIMIT)
 			atomic_dec(&knell_wide);
-	atomic_sub(root->places, &root->session->places);
 	atomic_long_sub(root->places, &places);
+	if (!root->session) {
+		knell_task_watch_free(root);
+		return;
+	}
+	atomic_sub(root->places, &root->session->places);
 	knell_session_put(root->session);
 	vfree(root->block);
 	vfree(root->beyond);
@@ -223,6 +227,21 @@ static int reserve_new(struct knell_root *root, u32 reserve)
 	return 0;
 }
 
+/* The first reference is given up when it is ended. */
+void knell_root_init(struct knell_root *root, u32 flags, u32 mask, u32 wanted)
+{
+	refcount_set(&root->refs, 1);
+	root->mask = mask;
+	root->flags = flags;
+	root->places = wanted;
+	raw_spin_lock_init(&root->lock);
+	INIT_LIST_HEAD(&root->members);
+	INIT_LIST_HEAD(&root->reserve);
+	INIT_LIST_HEAD(&root->wide_link);
+	INIT_HLIST_NODE(&root->by_cookie);
+	INIT_RCU_WORK(&root->free, root_free);
+}
+
 /* The places were taken from the session's limit; they are given back with the root. */
 int knell_root_new(struct knell_root **ret_root, struct knell_session *session,
 		   const struct knell_kmod_watch *request)
@@ -231,18 +250,10 @@ int knell_root_new(struct knell_root **ret_root, struct knell_session *session,
 
 	if (!root)
 		return -ENOMEM;
-	refcount_set(&root->refs, 1); /* the session's, until it is ended */
+	knell_root_init(root, request->flags, request->mask | KNELL_MASK(KNELL_EXIT),
+			1 + request->reserve); /* of everybody's, the one is not used */
 	root->session = session;
 	root->cookie = request->cookie;
-	root->mask = request->mask | KNELL_MASK(KNELL_EXIT);
-	root->flags = request->flags;
-	root->places = 1 + request->reserve; /* of everybody's, the one is not used */
-	raw_spin_lock_init(&root->lock);
-	INIT_LIST_HEAD(&root->members);
-	INIT_LIST_HEAD(&root->reserve);
-	INIT_LIST_HEAD(&root->wide_link);
-	INIT_HLIST_NODE(&root->by_cookie);
-	INIT_RCU_WORK(&root->free, root_free);
 	if ((root->flags & (KNELL_KMOD_SUBTREE | KNELL_KMOD_ALL)) &&
 	    reserve_new(root, request->reserve)) {
 		vfree(root->block);
@@ -251,7 +262,6 @@ int knell_root_new(struct knell_root **ret_root, struct knell_session *session,
 		return -ENOMEM;
 	}
 	refcount_inc(&session->refs);
-	atomic_long_add(root->places, &places);
 	*ret_root = root;
 	return 0;
 }
@@ -298,6 +308,7 @@ int knell_root_begin(struct knell_root *root, struct task_struct *leader, struct
 	unsigned long flags;
 	int error = 0;
 
+	atomic_long_add(root->places, &places);
 	rcu_read_lock();
 	watch_init(self, root, leader, pid);
 	if (root->flags & KNELL_KMOD_FOUND) {
@@ -327,6 +338,7 @@ void knell_root_begin_all(struct knell_root *root)
 {
 	struct knell_watch *self = &root->self;
 
+	atomic_long_add(root->places, &places);
 	self->root = root;
 	self->birth_told = true;
 	refcount_set(&self->refs, 1); /* the root's, until it is ended */

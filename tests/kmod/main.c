@@ -8,13 +8,32 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "support.h"
 
-/* Before each test. One that failed may have left a setting behind. */
+void others_unload(void)
+{
+	static const char *const names[] = { "knell_test", "shm_owner" };
+	int error, tries;
+	size_t i;
+
+	/* A function that knell.ko called may still be at its end. */
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		error = other_unload(names[i]);
+		for (tries = 0; error == -EWOULDBLOCK && tries < 100; tries++) {
+			usleep(50000);
+			error = other_unload(names[i]);
+		}
+		ck_assert_msg(!error || error == -ENOENT, "%s: %s", names[i], strerror(-error));
+	}
+}
+
+/* Before each test. One that failed may have left a setting or a module behind. */
 static void load(void)
 {
 	write_text("/proc/sys/kernel/pid_max", "32768");
+	others_unload();
 	if (!module_loaded())
 		module_fresh("");
 }
@@ -24,7 +43,7 @@ TCase *kmod_case(Suite *suite, const char *name, double seconds)
 	TCase *tests = tcase_create(name);
 
 	tcase_set_timeout(tests, seconds);
-	tcase_add_checked_fixture(tests, load, NULL);
+	tcase_add_checked_fixture(tests, load, others_unload);
 	suite_add_tcase(suite, tests);
 	return tests;
 }
@@ -38,7 +57,8 @@ static const struct {
 	{ "input", add_input_tests },     { "readers", add_readers_tests },
 	{ "crashes", add_crashes_tests }, { "waves", add_waves_tests },
 	{ "fail", add_fail_tests },       { "fuzz", add_fuzz_tests },
-	{ "living", add_living_tests },
+	{ "living", add_living_tests },   { "task", add_task_tests },
+	{ "samples", add_sample_tests },
 };
 
 int main(int argc, char **argv)

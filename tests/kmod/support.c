@@ -17,10 +17,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-int module_load(const char *options)
+static int load_file(const char *path, const char *options)
 {
-	const char *path = getenv("KNELL_KMOD");
-	int fd = open(path ? path : "", O_RDONLY | O_CLOEXEC), error;
+	int fd = open(path, O_RDONLY | O_CLOEXEC), error;
 
 	if (fd < 0)
 		return -errno;
@@ -29,9 +28,31 @@ int module_load(const char *options)
 	return error;
 }
 
+int module_load(const char *options)
+{
+	const char *path = getenv("KNELL_KMOD");
+
+	return load_file(path ? path : "", options);
+}
+
+int other_load(const char *path)
+{
+	const char *knell = getenv("KNELL_KMOD");
+	char file[4096];
+
+	ck_assert_ptr_nonnull(knell);
+	snprintf(file, sizeof(file), "%.*s%s", (int)(strrchr(knell, '/') + 1 - knell), knell, path);
+	return load_file(file, "");
+}
+
+int other_unload(const char *name)
+{
+	return syscall(SYS_delete_module, name, O_NONBLOCK) ? -errno : 0;
+}
+
 int module_unload(void)
 {
-	return syscall(SYS_delete_module, "knell", O_NONBLOCK) ? -errno : 0;
+	return other_unload("knell");
 }
 
 bool module_loaded(void)

@@ -27,6 +27,12 @@ bool module_loaded(void);
 /* Loads it, if it is not, with these options; a loaded one is unloaded first. Fails the test. */
 void module_fresh(const char *options);
 
+/* A module that uses it: its file beside KNELL_KMOD, and its name. 0 or -errno. */
+#define SHM_OWNER "samples/shm-owner/shm-owner.ko"
+#define TEST_KO   "tests/kmod/module/knell-test.ko"
+int other_load(const char *path);
+int other_unload(const char *name);
+
 int session_open(int flags);
 
 /* 0 or -errno. `request` may be NULL; then these values are all of it. */
@@ -96,6 +102,11 @@ void add_crashes_tests(Suite *suite);
 void add_waves_tests(Suite *suite);
 void add_fail_tests(Suite *suite);
 void add_fuzz_tests(Suite *suite);
+void add_task_tests(Suite *suite);
+void add_sample_tests(Suite *suite);
+
+/* The modules that use knell.ko, unless they are not there. Who is watched must be dead. */
+void others_unload(void);
 
 /* Adds a case with a limit for each of its tests; each begins with the module loaded. */
 TCase *kmod_case(Suite *suite, const char *name, double seconds);
