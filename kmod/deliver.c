@@ -204,9 +204,12 @@ void knell_deliver(struct knell_watch *watch, unsigned int pending)
 	if (over)
 		over = knell_root_detach(root);
 	spin_unlock(&session->lock);
-	wake_up_interruptible(&session->wait);
 	if (over)
 		knell_root_end(root);
+	if (session->joined)
+		knell_call_watchers(session, watch);
+	else
+		wake_up_interruptible(&session->wait);
 }
 
 /* Takes what is there of a root, or all (NULL), out of the queue. session->lock is held. */

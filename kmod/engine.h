@@ -33,6 +33,7 @@
 
 struct knell_session;
 struct knell_root;
+struct knell_joined;
 
 /* knell_watch.claimed: bits; whoever sets one first tells of that moment. */
 enum knell_claim {
@@ -47,7 +48,8 @@ enum knell_pending {
 	KNELL_PENDING_LINES = 2, /* the session's stream has lines */
 	KNELL_PENDING_EXIT = 4,
 	KNELL_PENDING_FREE = 8,
-	KNELL_PENDING_GAP = 16
+	KNELL_PENDING_GAP = 16,
+	KNELL_PENDING_CALLS = 32 /* the session's queue has records for a module's watchers */
 };
 
 /* What waits in a session's queue for its reader. */
@@ -166,12 +168,14 @@ struct knell_line {
 
 struct knell_session {
 	refcount_t refs;
-	struct mutex setting; /* WATCH, one at a time */
-	struct mutex reading; /* read(2), UNWATCH, close, one at a time */
-	u64 seq;              /* under reading */
-	char *scratch;        /* where a record is put together: under reading */
-	unsigned int armed;   /* hooks that it holds: under setting */
-	atomic_t places;      /* watches that its roots hold */
+	struct mutex setting;        /* WATCH, one at a time */
+	struct mutex reading;        /* read(2), calling watchers, UNWATCH, close, one at a time */
+	struct knell_joined *joined; /* whose watchers are called; NULL: it is a device's */
+	bool leaving;                /* they are not called any more */
+	u64 seq;                     /* under reading */
+	char *scratch;               /* where a record is put together: under reading */
+	unsigned int armed;          /* hooks that it holds: under setting */
+	atomic_t places;             /* watches that its roots hold */
 
 	spinlock_t lock;
 	bool closed;
@@ -278,8 +282,18 @@ void knell_task_watch_deliver(struct knell_watch *self, unsigned int pending);
 void knell_task_watch_free(struct knell_root *root);
 void knell_task_watches_stop(void);
 
+/* table.c */
+void knell_call_watchers(struct knell_session *session, struct knell_watch *watch);
+
 /* session.c */
+int knell_session_new(struct knell_session **ret_session);
 void knell_session_put(struct knell_session *session);
+void knell_session_end(struct knell_session *session);
+void knell_session_close(struct knell_session *session);
+int knell_session_watch(struct knell_session *session, const struct knell_kmod_watch *request,
+			struct task_struct *leader, struct pid *pid);
+void knell_session_consumed(struct knell_session *session, struct knell_item *item,
+			    const struct knell_event *event);
 int knell_device_init(void);
 void knell_device_exit(void);
 

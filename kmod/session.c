@@ -78,7 +78,7 @@ static void session_init(struct knell_session *session, unsigned int count)
 	}
 }
 
-static int knell_open(struct inode *inode, struct file *file)
+int knell_session_new(struct knell_session **ret_session)
 {
 	unsigned int count = clamp(READ_ONCE(lines), 1u, 65536u);
 	struct knell_session *session;
@@ -99,6 +99,17 @@ static int knell_open(struct inode *inode, struct file *file)
 		return -ENOMEM;
 	}
 	session_init(session, count);
+	*ret_session = session;
+	return 0;
+}
+
+static int knell_open(struct inode *inode, struct file *file)
+{
+	struct knell_session *session;
+	int error = knell_session_new(&session);
+
+	if (error)
+		return error;
 	file->private_data = session;
 	return stream_open(inode, file);
 }
@@ -130,10 +141,15 @@ static bool end_roots(struct knell_session *session, const u64 *cookie)
 	return true;
 }
 
-static int knell_release(struct inode *inode, struct file *file)
+/* What its watches tell from now on is dropped. Nobody is at a record: session->reading is held. */
+void knell_session_end(struct knell_session *session)
 {
-	struct knell_session *session = file->private_data;
+	end_roots(session, NULL);
+}
 
+/* Nobody reads any more. */
+void knell_session_close(struct knell_session *session)
+{
 	end_roots(session, NULL);
 	knell_hooks_disarm(&session->armed);
 	/* Probes that were under way when the last watch left the table may have added lines. */
@@ -142,12 +158,17 @@ static int knell_release(struct inode *inode, struct file *file)
 	knell_ready_purge(session, NULL);
 	spin_unlock(&session->lock);
 	knell_session_put(session);
+}
+
+static int knell_release(struct inode *inode, struct file *file)
+{
+	knell_session_close(file->private_data);
 	return 0;
 }
 
 /* Takes out of the queue what the reader has now. A gap stays while more was lost meanwhile. */
-static void consumed(struct knell_session *session, struct knell_item *item,
-		     const struct knell_event *event)
+void knell_session_consumed(struct knell_session *session, struct knell_item *item,
+			    const struct knell_event *event)
 {
 	const struct knell_gap *gap = &event->u.gap;
 	bool more = false;
@@ -191,7 +212,7 @@ static ssize_t read_ready(struct knell_session *session, char __user *buffer, si
 		/* What could not be copied is still there for the next reader. */
 		if (copy_to_user(buffer + done, session->scratch, length))
 			return done ?: -EFAULT;
-		consumed(session, item, (struct knell_event *)session->scratch);
+		knell_session_consumed(session, item, (struct knell_event *)session->scratch);
 		done += length;
 	}
 }
@@ -299,14 +320,20 @@ static unsigned int hooks_for(const struct knell_kmod_watch *request)
 	return hooks;
 }
 
-/* Takes places from the session's limit, arms hooks, and sets the watch. Leader: NULL for all. */
-static int set_watch(struct knell_session *session, const struct knell_kmod_watch *request,
-		     struct task_struct *leader, struct pid *pid)
+/*
+ * Takes places from the session's limit, arms hooks, and sets the watch. Leader: NULL for all.
+ * session->setting is held.
+ */
+int knell_session_watch(struct knell_session *session, const struct knell_kmod_watch *request,
+			struct task_struct *leader, struct pid *pid)
 {
-	int wanted = 1 + request->reserve, error;
+	int wanted, error;
 	struct knell_root *root;
 	bool absent;
 
+	if (request->reserve >= watch_limit())
+		return -ENOSPC;
+	wanted = 1 + request->reserve;
 	if (atomic_add_return(wanted, &session->places) > (int)watch_limit()) {
 		atomic_sub(wanted, &session->places);
 		return -ENOSPC;
@@ -380,8 +407,6 @@ static int ioctl_watch(struct knell_session *session, struct knell_kmod_watch *r
 
 	if (!valid(request))
 		return -EINVAL;
-	if (request->reserve >= watch_limit())
-		return -ENOSPC;
 	if (request->flags & KNELL_KMOD_ALL)
 		error = may_watch_all();
 	else
@@ -393,7 +418,7 @@ static int ioctl_watch(struct knell_session *session, struct knell_kmod_watch *r
 	if (!error)
 		error = mutex_lock_interruptible(&session->setting) ? -ERESTARTSYS : 0;
 	if (!error) {
-		error = set_watch(session, request, leader, pid);
+		error = knell_session_watch(session, request, leader, pid);
 		mutex_unlock(&session->setting);
 	}
 	if (leader)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * kernel.h - what knell.ko does for other kernel modules: it calls a function when a process is
- * dead. To programs it declares nothing.
+ * dead. Watchers of everybody are in watcher.h. To programs this header declares nothing.
  *
  * The function runs in process context, on the reaper of the CPU where the death happened: it may
  * sleep, allocate and take mutexes, and holds up only that CPU's other watches. A death is never
@@ -44,6 +44,19 @@ int knell_watch_task(struct knell_task_watch **ret_watch, struct task_struct *ta
  * no lock that the function takes. May sleep. NULL is ignored.
  */
 bool knell_unwatch_task(struct knell_task_watch *watch);
+
+/*
+ * knell.lds makes all sections for watchers of a module; without this those that are empty would
+ * have the wrong flags.
+ */
+#define KNELL_EMPTY_SECTION_(event)                                                                \
+	".pushsection knell_" #event ",\"a\",%progbits\n\t.popsection\n\t"
+__asm__(KNELL_EMPTY_SECTION_(init) KNELL_EMPTY_SECTION_(clone) KNELL_EMPTY_SECTION_(exec)
+		KNELL_EMPTY_SECTION_(uid) KNELL_EMPTY_SECTION_(gid) KNELL_EMPTY_SECTION_(exit)
+			KNELL_EMPTY_SECTION_(free) KNELL_EMPTY_SECTION_(gap));
+
+/* As a program's, see <knell/knell.h>, but it may sleep. The record is valid until it returns. */
+typedef int (*knell_watcher_fn)(const struct knell_event *event, void *userdata);
 
 #endif
 

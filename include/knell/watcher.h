@@ -14,12 +14,20 @@
  * A static archive loses an object that nobody refers to, and its watchers with it: link such an
  * archive whole (-Wl,--whole-archive, meson's link_whole), and look at what knell_table_join()
  * returns.
+ *
+ * In kernel modules the same line does it: one KNELL_MODULE() joins and leaves, and the module's
+ * Makefile includes knell.mk.
  */
 #ifndef KNELL_WATCHER_H
 #define KNELL_WATCHER_H
 
 #include <knell/event.h>
+#ifdef __KERNEL__
+#include <knell/kernel.h>
+#include <linux/module.h>
+#else
 #include <knell/knell.h>
+#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -88,6 +96,15 @@ enum {
 #define KNELL_SYMBOL_ "S"
 #endif
 
+/* No linker drops sections of a module, and the kernel's tools do not know the flag for that. */
+#ifdef __KERNEL__
+#define KNELL_SECTION_FLAGS_ "a"
+#define KNELL_TEXT_          __attribute__((section(".text.knell")))
+#else
+#define KNELL_SECTION_FLAGS_ "aR"
+#define KNELL_TEXT_
+#endif
+
 #define KNELL_WATCHER_PLAIN_(id, kind, section, function, name, priority)                          \
 	KNELL_WATCHER_THUNK_(id, function)                                                         \
 	KNELL_WATCHER_CARRIER_(id, kind, section, name, priority, ".long 0\n\t",                   \
@@ -103,25 +120,26 @@ enum {
 #define KNELL_FILTER_NAME_(id) knell_filter_##id
 
 #define KNELL_WATCHER_THUNK_(id, function)                                                         \
-	static int knell_watcher_##id(const struct knell_event *knell_e_, void *knell_u_)          \
+	static int KNELL_TEXT_ knell_watcher_##id(const struct knell_event *knell_e_,              \
+						  void *knell_u_)                                  \
 	{                                                                                          \
 		return function(knell_e_, knell_u_);                                               \
 	}
 
 #define KNELL_FILTER_THUNK_(id, filter)                                                            \
-	static int knell_filter_##id(const struct knell_event *knell_e_)                           \
+	static int KNELL_TEXT_ knell_filter_##id(const struct knell_event *knell_e_)               \
 	{                                                                                          \
 		return filter(knell_e_) ? 1 : 0;                                                   \
 	}
 
 #define KNELL_WATCHER_CARRIER_(id, kind_, section, name_, priority_, filter_line, filter_)         \
-	__attribute__((used, noinline)) static void knell_carrier_##id(void)                       \
+	__attribute__((__used__, __noinline__)) static void knell_carrier_##id(void)               \
 	{                                                                                          \
 		static const char knell_name_[] = name_;                                           \
 		static const char knell_file_[] = __FILE__;                                        \
                                                                                                    \
 		__asm__ volatile(                                                                  \
-			".pushsection " section ",\"aR\",%%progbits\n\t"                           \
+			".pushsection " section ",\"" KNELL_SECTION_FLAGS_ "\",%%progbits\n\t"     \
 			".balign 4\n\t"                                                            \
 			".2byte %c[size]\n\t"                                                      \
 			".byte %c[abi], %c[kind]\n\t"                                              \
@@ -149,7 +167,7 @@ struct knell_table {
 	} of[KNELL_KIND_MAX];
 };
 
-/* The linker defines them where there is such a section. */
+/* The linker defines them where there is such a section; in a module knell.lds does. */
 #define KNELL_BOUNDS_(event)                                                                       \
 	extern const struct knell_watcher_entry knell_first_##event[] __asm__(                     \
 		"__start_knell_" #event) __attribute__((weak, visibility("hidden")));              \
@@ -184,6 +202,44 @@ __attribute__((unused)) static const struct knell_table knell_table_here = {
 
 /* The table of the program or shared object in which this is written. */
 #define KNELL_TABLE (&knell_table_here)
+
+#ifdef __KERNEL__
+
+/*
+ * The watchers of a module, each called with `userdata`, hear of every process of the system: of
+ * those that live already (a clone record, reconciled) and of those that are born later. Of so many
+ * at a time as `reserve` has places; what is beyond is told as a gap. They are called one after the
+ * other, in the order of the records, on knell.ko's reapers; perhaps before this returns.
+ *
+ * Returns how many there are. -ENOENT: none; does the Makefile include knell.mk? -EINVAL: a table
+ * of another ABI, or an entry without function. -EEXIST: they are there already. -ENOSPC, -EMFILE:
+ * more than knell.ko's parameters allow. -ENOMEM. Both calls may sleep.
+ */
+int knell_table_join(const struct knell_table *table, __u32 reserve, void *userdata);
+
+/*
+ * When it returns none of them is running, and none will be called again: so before the module is
+ * unloaded. In the file that has joined. -ENOENT: they were not there. -EDEADLK: called by one of
+ * them.
+ */
+int knell_table_leave(const struct knell_table *table);
+
+/* In one file of a module that does nothing else when it is loaded and unloaded. */
+#define KNELL_MODULE(reserve)                                                                      \
+	static int __init knell_module_load_(void)                                                 \
+	{                                                                                          \
+		int knell_count_ = knell_table_join(KNELL_TABLE, reserve, NULL);                   \
+                                                                                                   \
+		return knell_count_ < 0 ? knell_count_ : 0;                                        \
+	}                                                                                          \
+	static void __exit knell_module_unload_(void)                                              \
+	{                                                                                          \
+		knell_table_leave(KNELL_TABLE);                                                    \
+	}                                                                                          \
+	module_init(knell_module_load_);                                                           \
+	module_exit(knell_module_unload_)
+
+#else
 
 /*
  * Adds all watchers of a table, each to be called with `userdata`; all or none. Returns how many
@@ -279,6 +335,8 @@ int knell_plugin_kinds(const char *file, uint32_t *ret_kinds);
  * it is.
  */
 struct knell_plugin *knell_plugin_unload(struct knell_plugin *plugin);
+
+#endif
 
 #ifdef __cplusplus
 }

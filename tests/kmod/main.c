@@ -14,7 +14,7 @@
 
 void others_unload(void)
 {
-	static const char *const names[] = { "knell_test", "shm_owner" };
+	static const char *const names[] = { "knell_test", "shm_owner", "hello_watcher" };
 	int error, tries;
 	size_t i;
 
@@ -58,7 +58,7 @@ static const struct {
 	{ "crashes", add_crashes_tests }, { "waves", add_waves_tests },
 	{ "fail", add_fail_tests },       { "fuzz", add_fuzz_tests },
 	{ "living", add_living_tests },   { "task", add_task_tests },
-	{ "samples", add_sample_tests },
+	{ "samples", add_sample_tests },  { "table", add_table_tests },
 };
 
 int main(int argc, char **argv)

@@ -35,14 +35,14 @@ int module_load(const char *options)
 	return load_file(path ? path : "", options);
 }
 
-int other_load(const char *path)
+int other_load(const char *path, const char *options)
 {
 	const char *knell = getenv("KNELL_KMOD");
 	char file[4096];
 
 	ck_assert_ptr_nonnull(knell);
 	snprintf(file, sizeof(file), "%.*s%s", (int)(strrchr(knell, '/') + 1 - knell), knell, path);
-	return load_file(file, "");
+	return load_file(file, options);
 }
 
 int other_unload(const char *name)

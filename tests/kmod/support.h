@@ -28,9 +28,10 @@ bool module_loaded(void);
 void module_fresh(const char *options);
 
 /* A module that uses it: its file beside KNELL_KMOD, and its name. 0 or -errno. */
+#define HELLO     "samples/hello-watcher/hello-watcher.ko"
 #define SHM_OWNER "samples/shm-owner/shm-owner.ko"
 #define TEST_KO   "tests/kmod/module/knell-test.ko"
-int other_load(const char *path);
+int other_load(const char *path, const char *options);
 int other_unload(const char *name);
 
 int session_open(int flags);
@@ -102,6 +103,7 @@ void add_crashes_tests(Suite *suite);
 void add_waves_tests(Suite *suite);
 void add_fail_tests(Suite *suite);
 void add_fuzz_tests(Suite *suite);
+void add_table_tests(Suite *suite);
 void add_task_tests(Suite *suite);
 void add_sample_tests(Suite *suite);
 

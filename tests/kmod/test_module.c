@@ -112,6 +112,26 @@ START_TEST(two_hundred_lives)
 }
 END_TEST
 
+/* Watchers of everybody join and leave while processes are born and die. */
+START_TEST(tables_in_a_storm)
+{
+	pid_t storms[2];
+	int i;
+
+	storms[0] = storm();
+	storms[1] = storm();
+	for (i = 0; i < 50; i++) {
+		ck_assert_int_eq(other_load(TEST_KO, i % 2 ? "reserve=4096" : "reserve=1"), 0);
+		usleep((useconds_t)(i % 7) * 5000);
+		ck_assert_int_eq(other_unload("knell_test"), 0);
+	}
+	for (i = 0; i < 2; i++) {
+		kill(storms[i], SIGKILL);
+		reap(storms[i]);
+	}
+}
+END_TEST
+
 void add_module_tests(Suite *suite)
 {
 	TCase *tests = kmod_case(suite, "module", 100);
@@ -119,4 +139,5 @@ void add_module_tests(Suite *suite)
 	tcase_add_test(tests, not_while_in_use);
 	tcase_add_test(tests, bad_parameters);
 	tcase_add_test(tests, two_hundred_lives);
+	tcase_add_test(tests, tables_in_a_storm);
 }

@@ -23,7 +23,7 @@ static int shm_open_device(void)
 {
 	int device;
 
-	ck_assert_int_eq(other_load(SHM_OWNER), 0);
+	ck_assert_int_eq(other_load(SHM_OWNER, ""), 0);
 	device = open(SHM_OWNER_DEVICE, O_RDWR | O_CLOEXEC);
 	ck_assert_msg(device >= 0, "%s: %s", SHM_OWNER_DEVICE, strerror(errno));
 	return device;
@@ -361,7 +361,7 @@ START_TEST(not_unloaded_while_owners_live)
 	pid_t pid;
 
 	ck_assert_int_eq(module_unload(), 0);
-	ck_assert_int_eq(other_load(SHM_OWNER), -ENOENT); /* knell.ko comes first */
+	ck_assert_int_eq(other_load(SHM_OWNER, ""), -ENOENT); /* knell.ko comes first */
 	ck_assert_int_eq(module_load(""), 0);
 	device = shm_open_device();
 	gate_make(&gate);

@@ -96,7 +96,7 @@ static struct calls await(pid_t pid)
 
 static void test_load(void)
 {
-	ck_assert_int_eq(other_load(TEST_KO), 0);
+	ck_assert_int_eq(other_load(TEST_KO, ""), 0);
 }
 
 /* Each way to set a watch and to be told. */
@@ -286,7 +286,7 @@ END_TEST
 START_TEST(load_order)
 {
 	ck_assert_int_eq(module_unload(), 0);
-	ck_assert_int_eq(other_load(TEST_KO), -ENOENT); /* unknown symbols */
+	ck_assert_int_eq(other_load(TEST_KO, ""), -ENOENT); /* unknown symbols */
 	ck_assert_int_eq(module_load(""), 0);
 	test_load();
 	ck_assert_int_eq(module_unload(), -EWOULDBLOCK);

@@ -18,6 +18,8 @@
 
 #include <knell/kernel.h>
 
+#include "watchers.h"
+
 #define WATCHES 128
 
 static struct test_watch {
@@ -130,7 +132,7 @@ MODULE_PARM_DESC(calls, "what the watches' functions heard");
 
 static int __init test_load(void)
 {
-	return 0;
+	return watchers_join();
 }
 
 /* All functions were called, or this module would be held. */
@@ -138,6 +140,7 @@ static void __exit test_unload(void)
 {
 	unsigned int i;
 
+	watchers_leave();
 	for (i = 0; i < count; i++)
 		WARN_ON(knell_unwatch_task(watches[i].handle));
 }
