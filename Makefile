@@ -5,7 +5,7 @@
 
 BUILD ?= build
 
-.PHONY: build help quickstart check demo bench kmod vm-check lint asan tsan format install clean
+.PHONY: build help quickstart check demo bench kmod dkms vm-check lint asan tsan format install clean
 
 build:
 	@scripts/build $(BUILD)
@@ -16,9 +16,10 @@ help:
 	@echo "make build       build in $(BUILD)/ (other folder: BUILD=...)"
 	@echo "make check       install what tests need, build, run all tests"
 	@echo "make kmod        the kernel module for Debian's 6.1 kernel, in $(BUILD)/kmod/"
+	@echo "make dkms        its sources as DKMS takes them, in $(BUILD)/dkms/"
 	@echo "make vm-check    the integration tests on Debian's 6.1 kernel in QEMU, and the module's"
 	@echo "make asan tsan   all tests with gcc's sanitizers (address and undefined; thread)"
-	@echo "make lint        clang-format, clang-tidy, cppcheck, shellcheck"
+	@echo "make lint        clang-format, clang-tidy, cppcheck, shellcheck, sparse"
 	@echo "make bench       what Knell costs, beside its peers, in a few minutes (one: BENCH=NAME)"
 	@echo "make format      put all C files into shape"
 	@echo "make install     install under /usr/local (or as 'meson configure' was told)"
@@ -51,6 +52,9 @@ kmod:
 	@tests/vm/fetch build/vm
 	@scripts/kmod $(BUILD)/kmod
 
+dkms:
+	@scripts/dkms $(BUILD)/dkms
+
 vm-check:
 	@scripts/deps check vm kmod
 	@scripts/build $(BUILD) -Dtests=enabled
@@ -59,11 +63,13 @@ vm-check:
 	@scripts/kmod $(BUILD)/kmod-debug build/vm/headers/build debug
 	@tests/vm/fetch build/vm-rt rt
 	@scripts/kmod $(BUILD)/kmod-rt build/vm-rt/headers/build
+	@meson test -C $(BUILD) --no-rebuild kmod-package
 	@tests/vm/check $(BUILD)
 
 lint:
-	@scripts/deps build check lint
+	@scripts/deps build check lint kmod
 	@scripts/build $(BUILD) -Dtests=enabled
+	@tests/vm/fetch build/vm
 	@scripts/lint $(BUILD)
 
 bench:
