@@ -24,8 +24,8 @@ void knell_moment_take(struct knell_moment *moment, struct task_struct *task)
 
 	moment->time = ktime_get_boottime_ns();
 	moment->cpu = raw_smp_processor_id();
-	moment->uid = from_kuid(&init_user_ns, cred->euid);
-	moment->gid = from_kgid(&init_user_ns, cred->egid);
+	moment->uid = __kuid_val(cred->euid); /* the initial user namespace maps each to itself */
+	moment->gid = __kgid_val(cred->egid);
 	moment->cgroup = cgroup_id(task_dfl_cgroup(task));
 	/* The parent may be dying: its struct pid lives as long as we are in an RCU section. */
 	if (pid && !refcount_inc_not_zero(&pid->count))

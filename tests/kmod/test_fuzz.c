@@ -80,7 +80,7 @@ static void *some_memory(uint64_t *state)
 	case 1:
 		return pages + 4096 + below(state, 4096);
 	case 2:
-		return pages + 2 * 4096 - 8 * below(state, 16);
+		return pages + 8192 - 8 * below(state, 16);
 	default:
 		return pages + 64 * below(state, 16);
 	}

@@ -98,7 +98,7 @@ START_TEST(killed_mid_read)
 			reap(crowd[left]);
 		for (found = 0, i = 0; i < READERS; i++)
 			found += look_at(rooms + (size_t)i * ROOM, by_seq, by_cookie,
-					 ROUNDS * CROWD);
+					 (size_t)ROUNDS * CROWD);
 		all += found;
 		cut += found && all < (int)count; /* between two records */
 	}
@@ -151,7 +151,7 @@ static void crash(pid_t target, int how)
 	case 1:
 		__builtin_trap();
 	case 2:
-		*(volatile char *)bad = 0;
+		*(volatile char *)bad = 0; /* NOLINT: it is NULL */
 		break;
 	case 3: /* another thread is waiting in read(2) */
 		close(session);
