@@ -59,6 +59,8 @@ static int hold_hooks(u32 flags)
 	error = knell_hooks_arm(hooks, &armed);
 	if (!error)
 		atomic_inc(&watching);
+	else if (!atomic_read(&watching))
+		knell_hooks_disarm(&armed); /* what was armed before it failed */
 	mutex_unlock(&arming);
 	return error;
 }

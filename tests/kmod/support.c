@@ -277,6 +277,16 @@ void write_text(const char *path, const char *text)
 	close(fd);
 }
 
+int write_error(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), error;
+
+	ck_assert_msg(fd >= 0, "%s: %s", path, strerror(errno));
+	error = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+	close(fd);
+	return error;
+}
+
 unsigned int cpus_online(void)
 {
 	return (unsigned int)sysconf(_SC_NPROCESSORS_ONLN);

@@ -90,6 +90,9 @@ pid_t spawn_at(const struct gate *gate, int status);
 /* waitpid(2) that does not fail: the status. */
 int reap(pid_t pid);
 void write_text(const char *path, const char *text);
+
+/* The same, but it may fail: 0 or -errno. */
+int write_error(const char *path, const char *text);
 unsigned int cpus_online(void);
 
 void add_storm_tests(Suite *suite);

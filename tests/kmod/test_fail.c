@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * test_fail.c - memory runs out: each allocation of loading the module, of opening a session and of
- * setting a watch fails once. Then the call fails with ENOMEM, nothing is left of it, and the next
- * one works. It needs the debug build of the module (kmod/fail.h), whose file is KNELL_KMOD_DEBUG.
+ * test_fail.c - memory runs out: each allocation of loading the module, of opening a session, of
+ * setting a watch, also another module's, and of joining a table fails once. Then the call fails
+ * with ENOMEM, nothing is left of it, and the next one works. It needs the debug build of the
+ * module (kmod/fail.h), whose file is KNELL_KMOD_DEBUG.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,14 +160,74 @@ START_TEST(watching)
 }
 END_TEST
 
+/* knell_watch_task(), through the module of tests/kmod/module. */
+START_TEST(watching_from_a_module)
+{
+	long held = parameter(PARAMETERS "held");
+	int error = -ENOMEM;
+	unsigned int number;
+	char text[32];
+	pid_t pid;
+
+	ck_assert_int_eq(other_load(TEST_KO, ""), 0);
+	pid = spawn();
+	if (!pid) {
+		pause();
+		_exit(0);
+	}
+	snprintf(text, sizeof(text), "%d d 0", (int)pid);
+	for (number = 1; number < MOST; number++) {
+		fail_at(number);
+		error = write_error("/sys/module/knell_test/parameters/watch", text);
+		if (!error)
+			break;
+		ck_assert_int_eq(error, -ENOMEM);
+		settled(held);
+	}
+	ck_assert_uint_gt(number, 4); /* the watch, and three hooks */
+	ck_assert_uint_lt(number, MOST);
+	fail_at(0);
+	kill(pid, SIGKILL);
+	reap(pid);
+	settled(held + 1); /* its handle is kept */
+	others_unload();
+	settled(held);
+}
+END_TEST
+
+START_TEST(joining)
+{
+	long held = parameter(PARAMETERS "held");
+	unsigned int number;
+	int error;
+
+	for (number = 1; number < MOST; number++) {
+		fail_at(number);
+		error = other_load(TEST_KO, "reserve=500");
+		if (!error)
+			break;
+		ck_assert_int_eq(error, -ENOMEM);
+		settled(held);
+	}
+	/* The table, a session's three, six hooks but one, the root, its bits and its reserve. */
+	ck_assert_uint_gt(number, 11);
+	ck_assert_uint_lt(number, MOST);
+	fail_at(0);
+	others_unload();
+	settled(held);
+}
+END_TEST
+
 void add_fail_tests(Suite *suite)
 {
 	TCase *tests = tcase_create("memory");
 
 	tcase_set_timeout(tests, 60);
-	tcase_add_checked_fixture(tests, load_debug, NULL);
+	tcase_add_checked_fixture(tests, load_debug, others_unload);
 	tcase_add_test(tests, loading);
 	tcase_add_test(tests, opening);
 	tcase_add_test(tests, watching);
+	tcase_add_test(tests, watching_from_a_module);
+	tcase_add_test(tests, joining);
 	suite_add_tcase(suite, tests);
 }

@@ -4,7 +4,6 @@
  * comes first; the end of a watch; and which modules can be unloaded when.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,26 +16,12 @@
 
 #define PARAMETERS "/sys/module/knell_test/parameters/"
 
-/* 0 or -errno. */
-static int tell(const char *parameter, const char *text)
-{
-	char path[128];
-	int fd, error;
-
-	snprintf(path, sizeof(path), PARAMETERS "%s", parameter);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	ck_assert_msg(fd >= 0, "%s: %s", path, strerror(errno));
-	error = write(fd, text, strlen(text)) < 0 ? -errno : 0;
-	close(fd);
-	return error;
-}
-
 static int watch(pid_t pid, const char *how, unsigned int ms)
 {
 	char text[64];
 
 	snprintf(text, sizeof(text), "%d %s %u", (int)pid, how, ms);
-	return tell("watch", text);
+	return write_error(PARAMETERS "watch", text);
 }
 
 static int unwatch(pid_t pid)
@@ -44,7 +29,7 @@ static int unwatch(pid_t pid)
 	char text[64];
 
 	snprintf(text, sizeof(text), "%d", (int)pid);
-	return tell("unwatch", text);
+	return write_error(PARAMETERS "unwatch", text);
 }
 
 struct calls {
@@ -282,6 +267,56 @@ START_TEST(set_while_dying)
 }
 END_TEST
 
+static void set_online(unsigned int cpu, const char *online)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%u/online", cpu);
+	write_text(path, online);
+}
+
+/* CPUs go offline with functions that sleep on their reapers, and with deaths on their lists. */
+START_TEST(cpus_come_and_go)
+{
+	unsigned int cpus = cpus_online(), i;
+	pid_t pids[100], switcher;
+	struct gate gate;
+
+	if (cpus == 1)
+		return; /* The machine with four runs this. */
+	test_load();
+	switcher = spawn();
+	for (i = 1; !switcher; i = i % (cpus - 1) + 1) {
+		set_online(i, "0");
+		usleep(20000);
+		set_online(i, "1");
+	}
+	gate_make(&gate);
+	for (i = 0; i < 100; i++) {
+		pids[i] = spawn_at(&gate, (int)i);
+		ck_assert_int_eq(watch(pids[i], i % 4 ? "-" : "d", 30), 0);
+	}
+	for (i = 0; i < 60; i++) {
+		kill(pids[i], SIGKILL);
+		usleep(10000);
+	}
+	gate_open(&gate);
+	for (i = 0; i < 100; i++) {
+		int status = reap(pids[i]);
+		struct calls calls = await(pids[i]);
+
+		ck_assert_uint_eq(calls.calls, 1);
+		ck_assert_int_eq(calls.status, status);
+		ck_assert_int_eq(unwatch(pids[i]), -EALREADY);
+	}
+	kill(switcher, SIGKILL);
+	reap(switcher);
+	for (i = 1; i < cpus; i++)
+		set_online(i, "1");
+	ck_assert_uint_eq(cpus_online(), cpus);
+}
+END_TEST
+
 /* Modules come and go in one order only. */
 START_TEST(load_order)
 {
@@ -305,5 +340,6 @@ void add_task_tests(Suite *suite)
 	tcase_add_test(tests, ended_while_running);
 	tcase_add_test(tests, many_at_once);
 	tcase_add_test(tests, set_while_dying);
+	tcase_add_test(tests, cpus_come_and_go);
 	tcase_add_test(tests, load_order);
 }
