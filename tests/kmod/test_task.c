@@ -275,6 +275,20 @@ static void set_online(unsigned int cpu, const char *online)
 	write_text(path, online);
 }
 
+/* Takes one CPU after the other away, but the first, until it is killed. */
+static void switch_cpus(unsigned int cpus)
+{
+	unsigned int i;
+
+	for (i = 0;; i++) {
+		unsigned int cpu = i % (cpus - 1) + 1;
+
+		set_online(cpu, "0");
+		usleep(20000);
+		set_online(cpu, "1");
+	}
+}
+
 /* CPUs go offline with functions that sleep on their reapers, and with deaths on their lists. */
 START_TEST(cpus_come_and_go)
 {
@@ -286,11 +300,8 @@ START_TEST(cpus_come_and_go)
 		return; /* The machine with four runs this. */
 	test_load();
 	switcher = spawn();
-	for (i = 1; !switcher; i = i % (cpus - 1) + 1) {
-		set_online(i, "0");
-		usleep(20000);
-		set_online(i, "1");
-	}
+	if (!switcher)
+		switch_cpus(cpus);
 	gate_make(&gate);
 	for (i = 0; i < 100; i++) {
 		pids[i] = spawn_at(&gate, (int)i);
