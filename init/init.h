@@ -146,10 +146,10 @@ struct init {
 	struct sigaction child_action;    /* SIGCHLD's, too */
 
 	int signal_fd;
-	int child_fd;  /* for SIGCHLD; -1: it is not heard */
-	int terminal;  /* whose foreground we hand to the command; -1: none */
-	int status_fd; /* of the status file that is being written */
-	char *status_temporary;
+	int child_fd;       /* for SIGCHLD; -1: it is not heard */
+	int terminal;       /* whose foreground we hand to the command; -1: none */
+	int status_fd;      /* where the status file is a FIFO or a device; -1: it is none */
+	char *status_place; /* where it is a file: its name, no link; NULL: it is none */
 
 	pid_t root;
 	int pidfd;             /* of the root; -1: this kernel has none */

@@ -16,6 +16,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -200,6 +201,120 @@ START_TEST(status_file)
 			      strstr(text, "\"signal\": 9,") &&
 			      strstr(text, "\"exit_status\": 137"),
 		      "%s", text);
+}
+END_TEST
+
+/*
+ * Nodes, links and FIFOs of this test's own: a link that leads to the machine's /dev would be
+ * enough to destroy a device there, if what is tested did not work.
+ */
+static bool says(const char *text, const char *what)
+{
+	return text && strstr(text, what) && text[strlen(text) - 2] == '}';
+}
+
+static mode_t kind_of(const char *path)
+{
+	struct stat st;
+
+	ck_assert_msg(!lstat(path, &st), "%s: %s", path, strerror(errno));
+	return st.st_mode & S_IFMT;
+}
+
+/* A link to a file stays one, whether the file is there yet or not. */
+START_TEST(status_file_behind_a_link)
+{
+	ck_assert(!mkdir("folder", 0755) && !symlink("real", "folder/second"));
+	ck_assert(!symlink("folder/second", "first"));
+	for (int code = 3; code < 5; code++) {
+		char wanted[32];
+
+		snprintf(wanted, sizeof(wanted), "\"exit_code\": %d,", code);
+		RUN(code, .options = LIST("--status-file=first"),
+		    .command = SHELL(code == 3 ? "exit 3" : "exit 4"));
+		ck_assert_msg(says(read_file("folder/real"), wanted), "it is not there");
+		ck_assert(kind_of("first") == S_IFLNK && kind_of("folder/second") == S_IFLNK);
+	}
+	ck_assert(!symlink("ring", "ring"));
+	RUN(125, .options = LIST("--status-file=ring"), .command = SHELL("exit 3"));
+	RUN(125, .options = LIST("--status-file=folder"), .command = SHELL("exit 3"));
+	RUN(125, .options = LIST("--status-file="), .command = SHELL("exit 3"));
+}
+END_TEST
+
+START_TEST(status_file_is_a_fifo)
+{
+	struct init deaf = { .options = LIST("--status-file=link"), .command = SHELL("exit 3") };
+	char text[4096];
+	ssize_t n;
+	int fd;
+
+	ck_assert(!mkfifo("fifo", 0600) && !symlink("fifo", "link"));
+	run_expecting(&deaf, 125);
+	ck_assert_msg(strstr(deaf.err, "'link': nobody reads from it"), "%s", deaf.err);
+	fd = open("fifo", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	RUN(3, .options = LIST("--status-file=link"), .command = SHELL("exit 3"));
+	n = read(fd, text, sizeof(text) - 1);
+	ck_assert_int_gt(n, 0);
+	text[n] = '\0';
+	ck_assert_msg(says(text, "\"exit_code\": 3,"), "%s", text);
+	ck_assert(kind_of("fifo") == S_IFIFO && kind_of("link") == S_IFLNK);
+	close(fd);
+}
+END_TEST
+
+START_TEST(status_file_is_a_device)
+{
+	struct init full = { .options = LIST("--status-file=full"), .command = SHELL("exit 3") };
+	int fd;
+
+	if (mknod("full", S_IFCHR | 0666, makedev(1, 7)) < 0)
+		test_skip("mknod: %s", strerror(errno));
+	fd = open("full", O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		test_skip("devices do not work in this folder: %s", strerror(errno));
+	close(fd);
+	run_expecting(&full, 3);
+	ck_assert_msg(strstr(full.err, "'full': No space left"), "%s", full.err);
+	ck_assert(kind_of("full") == S_IFCHR);
+	ck_assert(!symlink("full", "link"));
+	RUN(3, .options = LIST("--status-file=link"), .command = SHELL("exit 3"));
+	ck_assert(kind_of("full") == S_IFCHR && kind_of("link") == S_IFLNK);
+}
+END_TEST
+
+/* A descriptor's own file gets it at its end: it is not replaced behind whoever writes there. */
+START_TEST(status_file_is_a_standard_one)
+{
+	struct init init = {
+		.options = LIST("--status-file=/proc/self/fd/1"),
+		.command = SHELL("echo first; exit 3"),
+	};
+
+	run_expecting(&init, 3);
+	ck_assert_msg(strncmp(init.out, "first\n{", 7) == 0 && says(init.out, "\"exit_code\": 3,"),
+		      "%s", init.out);
+}
+END_TEST
+
+START_TEST(status_file_leaves_nothing_behind)
+{
+	struct init init = {
+		.options = LIST("--status-file=folder/status"),
+		.command = SHELL("echo main $$ >truth; exec sleep 30"),
+	};
+	pid_t command;
+
+	ck_assert(!mkdir("folder", 0755));
+	adopt();
+	init_start(&init);
+	command = await_number("truth", "main");
+	kill(init.pid, SIGKILL);
+	ck_assert_int_eq(await_exit(init.pid), SIGKILL);
+	kill(command, SIGKILL);
+	await_exit(command);
+	ck_assert_uint_eq(count_entries("folder"), 2);
 }
 END_TEST
 
@@ -1003,6 +1118,11 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, failures);
 	tcase_add_test(tcase, mapped_exits);
 	tcase_add_test(tcase, status_file);
+	tcase_add_test(tcase, status_file_behind_a_link);
+	tcase_add_test(tcase, status_file_is_a_fifo);
+	tcase_add_test(tcase, status_file_is_a_device);
+	tcase_add_test(tcase, status_file_is_a_standard_one);
+	tcase_add_test(tcase, status_file_leaves_nothing_behind);
 	tcase_add_test(tcase, forward_to_child);
 	tcase_add_test(tcase, forward_to_group);
 	tcase_add_test(tcase, forward_to_tree);
