@@ -142,7 +142,7 @@ struct init_source {
 struct init {
 	const struct init_options *options;
 	const struct init_source *source; /* NULL: none */
-	sigset_t mask;                    /* as the caller left it */
+	uint64_t mask;                    /* of signals, as the caller left it */
 	struct sigaction child_action;    /* SIGCHLD's, too */
 
 	int signal_fd;

@@ -10,10 +10,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "init.h"
 #include "pidfd.h"
+
+/*
+ * As a shell's kill and glibc have them, and so systemd: musl, of which the static program is made,
+ * begins one later.
+ */
+#define RT_MIN 34
+#define RT_MAX 64
 
 /* Of pidfd_send_signal(2), from Linux 6.9 on. */
 #define TO_GROUP_OF_LEADER (1u << 2)
@@ -29,11 +37,27 @@ static const char *const names[] = {
 	[SIGPWR] = "PWR",   [SIGSYS] = "SYS",
 };
 
+#define SIGNAL_BIT(signo) (UINT64_C(1) << ((signo)-1)) /* in a set, as the kernel has it */
+
 #define NAMES ((int)(sizeof(names) / sizeof(names[0])))
 
 const char *signals_name(int signo)
 {
 	return signo > 0 && signo < NAMES ? names[signo] : NULL;
+}
+
+/* "RTMIN", "RTMIN+3", "RTMAX-3" */
+static int real_time_number(const char *text)
+{
+	bool down = strncmp(text, "RTMAX", 5) == 0;
+	uint32_t n = 0;
+
+	if (!down && strncmp(text, "RTMIN", 5) != 0)
+		return -1;
+	if (text[5] &&
+	    (text[5] != (down ? '-' : '+') || !init_number(text + 6, RT_MAX - RT_MIN, &n)))
+		return -1;
+	return down ? RT_MAX - (int)n : RT_MIN + (int)n;
 }
 
 int signals_number(const char *text)
@@ -48,21 +72,36 @@ int signals_number(const char *text)
 		if (names[i] && strcmp(text, names[i]) == 0)
 			return i;
 	}
-	if (strncmp(text, "RTMIN", 5) == 0 && !text[5])
-		return SIGRTMIN;
-	if (strncmp(text, "RTMIN+", 6) == 0 && init_number(text + 6, 30, &n))
-		return SIGRTMIN + (int)n;
-	return -1;
+	return real_time_number(text);
 }
 
-static void taken_signals(sigset_t *set)
+/*
+ * Sets by hand, past the C library: of those that it keeps for itself musl lets nobody block one.
+ * 32 and 33 are glibc's, too.
+ */
+static uint64_t taken_signals(void)
 {
-	static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE,  SIGILL,  SIGTRAP,
-				      SIGABRT, SIGSYS, SIGKILL, SIGSTOP, SIGCHLD };
+	static const int others[] = {
+		SIGSEGV, SIGBUS,  SIGFPE,  SIGILL,  SIGTRAP, SIGABRT,
+		SIGSYS,  SIGKILL, SIGSTOP, SIGCHLD, 32,      33,
+	};
+	uint64_t taken = UINT64_MAX;
 
-	sigfillset(set);
-	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
-		sigdelset(set, faults[i]);
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		taken &= ~SIGNAL_BIT(others[i]);
+	return taken;
+}
+
+static int change_mask(int how, uint64_t set, uint64_t *ret_old)
+{
+	return (int)syscall(SYS_rt_sigprocmask, how, &set, ret_old, sizeof(set));
+}
+
+static int open_signalfd(uint64_t set)
+{
+	long fd = syscall(SYS_signalfd4, -1, &set, sizeof(set), SFD_CLOEXEC | SFD_NONBLOCK);
+
+	return fd < 0 ? -errno : (int)fd;
 }
 
 /*
@@ -72,14 +111,10 @@ static void taken_signals(sigset_t *set)
 int signals_take(struct init *init)
 {
 	struct sigaction heard = { .sa_handler = SIG_DFL };
-	sigset_t taken, child;
 
-	taken_signals(&taken);
-	sigemptyset(&child);
-	sigaddset(&child, SIGCHLD);
 	if (sigaction(SIGCHLD, &heard, &init->child_action) < 0 ||
-	    sigprocmask(SIG_BLOCK, &taken, &init->mask) < 0 ||
-	    sigprocmask(SIG_UNBLOCK, &child, NULL) < 0) {
+	    change_mask(SIG_BLOCK, taken_signals(), &init->mask) < 0 ||
+	    change_mask(SIG_UNBLOCK, SIGNAL_BIT(SIGCHLD), NULL) < 0) {
 		init_say("cannot take signals: ", strerror(errno));
 		return -errno;
 	}
@@ -88,31 +123,24 @@ int signals_take(struct init *init)
 
 int signals_open(struct init *init)
 {
-	sigset_t taken;
-
-	taken_signals(&taken);
-	init->signal_fd = signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK);
-	return init->signal_fd < 0 ? -errno : 0;
+	init->signal_fd = open_signalfd(taken_signals());
+	return init->signal_fd < 0 ? init->signal_fd : 0;
 }
 
 int signals_hear_children(struct init *init)
 {
-	sigset_t child;
-
 	if (init->child_fd >= 0)
 		return 0;
-	sigemptyset(&child);
-	sigaddset(&child, SIGCHLD);
-	if (sigprocmask(SIG_BLOCK, &child, NULL) < 0)
+	if (change_mask(SIG_BLOCK, SIGNAL_BIT(SIGCHLD), NULL) < 0)
 		return -errno;
-	init->child_fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
-	return init->child_fd < 0 ? -errno : 0;
+	init->child_fd = open_signalfd(SIGNAL_BIT(SIGCHLD));
+	return init->child_fd < 0 ? init->child_fd : 0;
 }
 
 void signals_restore(const struct init *init)
 {
 	sigaction(SIGCHLD, &init->child_action, NULL);
-	sigprocmask(SIG_SETMASK, &init->mask, NULL);
+	change_mask(SIG_SETMASK, init->mask, NULL);
 }
 
 /* By its pidfd: where the kernel reaps, the number may be another's by now. */

@@ -444,6 +444,22 @@ START_TEST(rewritten_signals)
 }
 END_TEST
 
+/* The numbers of shells, in the static program, too, whose C library counts from 35. */
+START_TEST(real_time_signals)
+{
+	expect_rewritten(NULL, LIST("-rRTMIN:USR1"), 34, 4);
+	expect_rewritten(NULL, LIST("-rSIGRTMIN+3:USR1"), 37, 4);
+	expect_rewritten(NULL, LIST("-rRTMAX-1:USR1"), 63, 4);
+	expect_rewritten(NULL, LIST("-rSIGRTMAX:USR1"), 64, 4);
+	RUN(128 + 34, .command = SHELL("kill -34 $PPID; sleep 20"));
+	RUN(125, .options = LIST("-rRTMIN-1:USR1"), .command = LIST("/bin/true"));
+	RUN(125, .options = LIST("-rRTMIN+31:USR1"), .command = LIST("/bin/true"));
+	RUN(125, .options = LIST("-rRTMAX+1:USR1"), .command = LIST("/bin/true"));
+	RUN(125, .options = LIST("-rRTMAX-31:USR1"), .command = LIST("/bin/true"));
+	RUN(125, .options = LIST("-rRTMAX-:USR1"), .command = LIST("/bin/true"));
+}
+END_TEST
+
 START_TEST(parent_death)
 {
 	static const char script[] = "\"$@\" & while [ ! -e die ]; do sleep 0.02; done";
@@ -1128,6 +1144,7 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, forward_to_tree);
 	tcase_add_test(tcase, tree_that_loses_its_root);
 	tcase_add_test(tcase, rewritten_signals);
+	tcase_add_test(tcase, real_time_signals);
 	tcase_add_test(tcase, parent_death);
 	tcase_add_test(tcase, children_ignored_on_entry);
 	tcase_add_test(tcase, orphans_are_reaped_soon);
