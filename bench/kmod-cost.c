@@ -51,7 +51,7 @@
 
 static char *stacks;
 static volatile uint64_t stamps[BURST + 1];
-static int awake, parked_over; /* futexes */
+static int gate, awake, parked_over; /* futexes */
 
 /*
  * Figures of one way: exits on the first CPU, the first of each burst, which may wake somebody, and
@@ -79,6 +79,9 @@ static uint64_t instructions(void)
 
 static int one_of_a_burst(void *number)
 {
+	/* Closed only if whoever makes us had to sleep, as others on other CPUs make him. */
+	while (!__atomic_load_n(&gate, __ATOMIC_ACQUIRE))
+		raw_call(SYS_futex, (long)&gate, FUTEX_WAIT_PRIVATE, 0);
 	stamps[(long)number] = instructions();
 	if ((long)number == BURST) {
 		awake = 1;
@@ -105,12 +108,14 @@ static void burst(struct row *row, const struct engine *of, const struct engine 
 	int pidfds[BURST + 1];
 	long i;
 
-	awake = 0;
+	awake = gate = 0;
 	for (i = 0; i <= BURST; i++) {
 		pids[i] = born(one_of_a_burst, (void *)i, stacks + (i + 1) * STACK, &pidfds[i]);
 		if (of && !of->watch(pids[i], pidfds[i], (uint64_t)i))
 			fail("watch");
 	}
+	__atomic_store_n(&gate, 1, __ATOMIC_RELEASE);
+	syscall(SYS_futex, &gate, FUTEX_WAKE_PRIVATE, BURST + 1, NULL, NULL, 0);
 	began = instructions();
 	while (!awake) /* they run while we sleep */
 		syscall(SYS_futex, &awake, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);

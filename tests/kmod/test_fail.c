@@ -105,13 +105,15 @@ START_TEST(opening)
 }
 END_TEST
 
-/* Sets a watch that wants everything, with the numberth allocation failing. */
-static int try_watch(int session, pid_t pid, unsigned int number)
+/* Sets a watch that wants everything (pidfd -1: of everybody), with the numberth allocation
+ * failing. */
+static int try_watch(int session, int pidfd, unsigned int number)
 {
+	const uint32_t whom = pidfd < 0 ? KNELL_KMOD_ALL : KNELL_KMOD_SUBTREE;
 	int error;
 
 	fail_at(number);
-	error = session_watch(session, pid, KNELL_KMOD_SUBTREE | KNELL_KMOD_DEAD, LIVES, number, 5);
+	error = session_watch_pidfd(session, pidfd, whom | KNELL_KMOD_DEAD, LIVES, number, 1000);
 	ck_assert_int_eq(parameter(PARAMETERS "fail_at") > 0, error == 0);
 	fail_at(0);
 	return error;
@@ -125,20 +127,16 @@ static void works_on(int session, pid_t pid)
 	ck_assert_int_eq(session_unwatch(session, 1000), 0);
 }
 
-START_TEST(watching)
+/* All allocations of a watch fail, one after the other. Returns the session where none did. */
+static int watch_at_last(int pidfd, pid_t pid)
 {
 	long held = parameter(PARAMETERS "held");
-	struct hearing hearing = { .next_seq = 0 };
-	int session = -1, error = -ENOMEM;
 	unsigned int number;
-	struct gate gate;
-	pid_t pid;
+	int session, error;
 
-	gate_make(&gate);
-	pid = spawn_at(&gate, 3);
-	for (number = 1; number < MOST && error; number++) {
+	for (number = 1; number < MOST; number++) {
 		session = session_open(O_NONBLOCK);
-		error = try_watch(session, pid, number);
+		error = try_watch(session, pidfd, number);
 		if (!error)
 			break;
 		ck_assert_int_eq(error, -ENOMEM);
@@ -149,6 +147,43 @@ START_TEST(watching)
 	/* Six hooks, the root, the bits of who is beyond its reserve, and the reserve. */
 	ck_assert_uint_gt(number, 9);
 	ck_assert_uint_lt(number, MOST);
+	return session;
+}
+
+START_TEST(watching_everybody)
+{
+	long held = parameter(PARAMETERS "held");
+	struct hearing hearing = { .next_seq = 0 };
+	struct gate gate;
+	int session;
+	pid_t pid;
+
+	gate_make(&gate);
+	pid = spawn_at(&gate, 3);
+	session = watch_at_last(-1, pid);
+	gate_open(&gate);
+	reap(pid);
+	while (!heard_of(&hearing, pid, KNELL_EXIT))
+		hear_until(&hearing, session, hearing.count + 1);
+	hearing_end(&hearing);
+	close(session);
+	settled(held);
+}
+END_TEST
+
+START_TEST(watching)
+{
+	long held = parameter(PARAMETERS "held");
+	struct hearing hearing = { .next_seq = 0 };
+	struct gate gate;
+	int session, pidfd;
+	pid_t pid;
+
+	gate_make(&gate);
+	pid = spawn_at(&gate, 3);
+	pidfd = pidfd_of(pid);
+	session = watch_at_last(pidfd, pid);
+	close(pidfd);
 	gate_open(&gate);
 	reap(pid);
 	hear_until(&hearing, session, 2); /* exit and free */
@@ -229,5 +264,6 @@ void add_fail_tests(Suite *suite)
 	tcase_add_test(tests, watching);
 	tcase_add_test(tests, watching_from_a_module);
 	tcase_add_test(tests, joining);
+	tcase_add_test(tests, watching_everybody);
 	suite_add_tcase(suite, tests);
 }

@@ -103,10 +103,14 @@ static void do_watch(uint64_t *state)
 	struct knell_kmod_watch *at = &request;
 
 	request.pidfd = some_of(pidfds, state);
-	request.flags = flags[below(state, 4)];
+	request.flags = below(state, 2) ? flags[below(state, 4)] : (uint32_t)below(state, 16);
+	if ((request.flags & KNELL_KMOD_ALL) && below(state, 4)) { /* as it should be */
+		request.flags &= ~(uint32_t)KNELL_KMOD_SUBTREE;
+		request.pidfd = -1;
+	}
 	request.mask = below(state, 2) ? LIVES : (uint32_t)next(state) & KNELL_KMOD_KINDS;
 	request.cookie = below(state, 8);
-	if (request.flags & KNELL_KMOD_SUBTREE)
+	if (request.flags & (KNELL_KMOD_SUBTREE | KNELL_KMOD_ALL))
 		request.reserve = (uint32_t)below(state, 60);
 	if (!below(state, 4)) /* one field that is not as it should be */
 		((uint32_t *)&request)[below(state, sizeof(request) / 4)] = (uint32_t)wild(state);
