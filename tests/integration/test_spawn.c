@@ -484,22 +484,29 @@ START_TEST(no_more_pids)
 	static struct heard live[400];
 	unsigned int n = 0;
 	char *before;
-	int r = 0;
+	int r = 0, gate;
 
 	if (!getenv("KNELL_VM"))
 		test_skip("pids are used up in the virtual machine only (make vm-check)");
 	before = read_file(PID_MAX);
 	nursery = open_nursery(_i);
 	ck_assert_int_eq(run(nursery, &o, LIST("true")), 0);
+	/* Each lives until there is a line for it. */
+	ck_assert_int_eq(mkfifo("gate", 0600), 0);
+	gate = open("gate", O_RDWR | O_CLOEXEC);
+	ck_assert_int_ge(gate, 0);
 	write_file(PID_MAX, "600"); /* the first 300 are given to nobody, once all were used */
 	while (r == 0 && n < 400) {
-		r = try_run(nursery, &o, LIST("sleep", "2"), &live[n]);
+		r = try_run(nursery, &o, LIST("sh", "-c", "read line <gate"), &live[n]);
 		n += r == 0;
 	}
 	write_file(PID_MAX, before);
 	free(before);
 	ck_assert_int_eq(r, -EAGAIN);
+	for (unsigned int i = 0; i < n; i++)
+		ck_assert_int_eq(write(gate, "\n", 1), 1);
 	drain(nursery);
+	close(gate);
 	for (unsigned int i = 0; i < n; i++)
 		ck_assert_int_eq(live[i].times, 1);
 	ck_assert_int_eq(run(nursery, &o, LIST("true")), 0);
