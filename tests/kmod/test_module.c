@@ -135,9 +135,10 @@ END_TEST
 void add_module_tests(Suite *suite)
 {
 	TCase *tests = kmod_case(suite, "module", 100);
+	TCase *tables = kmod_case(suite, "tables", 60);
 
 	tcase_add_test(tests, not_while_in_use);
 	tcase_add_test(tests, bad_parameters);
 	tcase_add_test(tests, two_hundred_lives);
-	tcase_add_test(tests, tables_in_a_storm);
+	tcase_add_test(tables, tables_in_a_storm);
 }
