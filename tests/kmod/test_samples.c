@@ -206,6 +206,34 @@ START_TEST(hundreds_at_once)
 }
 END_TEST
 
+/* Owners die as fast as they can be made, registered by another process. */
+START_TEST(waves)
+{
+	enum {
+		WAVES = 10,
+		OWNERS = 200
+	};
+	static pid_t pids[OWNERS];
+	int device = shm_open_device(), i, wave;
+	struct gate gate;
+
+	for (wave = 0; wave < WAVES; wave++) {
+		gate_make(&gate);
+		for (i = 0; i < OWNERS; i++) {
+			pids[i] = spawn_at(&gate, 0);
+			ck_assert_int_gt(segment_of(device, pids[i]), 0);
+			ck_assert_int_gt(segment_of(device, pids[i]), 0);
+		}
+		gate_open(&gate);
+		for (i = 0; i < OWNERS; i++)
+			reap(pids[i]);
+	}
+	await_freed(device, 2ull * WAVES * OWNERS, 0);
+	ck_assert_uint_eq(counts_of(device).segments, 0);
+	close(device);
+}
+END_TEST
+
 /* Another process has the number of a dead owner: it is another owner. */
 START_TEST(number_used_again)
 {
@@ -408,6 +436,7 @@ void add_sample_tests(Suite *suite)
 	tcase_add_test(tests, one_owner_one_user);
 	tcase_add_test(tests, two_owners_two_users);
 	tcase_add_test(tests, hundreds_at_once);
+	tcase_add_test(tests, waves);
 	tcase_add_test(tests, number_used_again);
 	tcase_add_loop_test(tests, exec_keeps, 0, 2);
 	tcase_add_test(tests, registered_while_dying);
