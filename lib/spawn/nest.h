@@ -56,6 +56,24 @@ struct nest_identity {
 	struct rlimit files, processes; /* the limits that a spawn itself can meet */
 };
 
+/* What a child, or its helper, is at; a failure is told by it. */
+enum birth_step {
+	BIRTH_CPUS,
+	BIRTH_FORK,
+	BIRTH_FILES,
+	BIRTH_SESSION,
+	BIRTH_GROUP,
+	BIRTH_NICE,
+	BIRTH_RLIMIT,
+	BIRTH_DIRECTORY,
+	BIRTH_ACTION,
+	BIRTH_GROUPS,
+	BIRTH_GID,
+	BIRTH_UID,
+	BIRTH_PARENT_DEATH,
+	BIRTH_EXEC
+};
+
 /* A child to be made, and what came of it. */
 struct birth {
 	const struct knell_spawn_options *options;
@@ -73,6 +91,8 @@ struct birth {
 	/* The numbers that pidfds of ours have, or had: the child is born without them. */
 	unsigned int first_fd, last_fd; /* first > last: none */
 	int error;                      /* of exec or of a step before it; 0: it runs */
+	enum birth_step step;           /* where */
+	size_t index;                   /* of the limit or file action */
 };
 
 struct nest {

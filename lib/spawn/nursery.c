@@ -140,18 +140,27 @@ static int leave_files(const struct birth *birth)
 	return (int)syscall(SYS_unshare, CLONE_FILES); /* close_range() came with 5.9 */
 }
 
-static int become(const struct nest *nest, const struct knell_spawn_options *o)
+/* Each step says where it is before it may fail: the memory is the application's, too. */
+static int become(const struct nest *nest, struct birth *birth)
 {
+	const struct knell_spawn_options *o = birth->options;
+
+	birth->step = BIRTH_FILES;
 	if (nest->first_fd &&
 	    syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &nest->identity.files, NULL) < 0)
 		return -1;
+	birth->step = BIRTH_SESSION;
 	if (o->flags & KNELL_SPAWN_SESSION && syscall(SYS_setsid) < 0)
 		return -1;
+	birth->step = BIRTH_GROUP;
 	if (o->flags & KNELL_SPAWN_GROUP && syscall(SYS_setpgid, 0, o->group) < 0)
 		return -1;
+	birth->step = BIRTH_NICE;
 	if (o->flags & KNELL_SPAWN_NICE && syscall(SYS_setpriority, PRIO_PROCESS, 0, o->nice) < 0)
 		return -1;
+	birth->step = BIRTH_RLIMIT;
 	for (size_t i = 0; i < o->rlimit_count; i++) {
+		birth->index = i;
 		if (syscall(SYS_prlimit64, 0, o->rlimits[i].resource, &o->rlimits[i].limit, NULL) <
 		    0)
 			return -1;
@@ -185,11 +194,16 @@ static int do_file_action(const struct knell_file_action *action)
 	return -1;
 }
 
-static int change_files(const struct knell_spawn_options *o)
+static int change_files(struct birth *birth)
 {
+	const struct knell_spawn_options *o = birth->options;
+
+	birth->step = BIRTH_DIRECTORY;
 	if (o->directory && syscall(SYS_chdir, o->directory) < 0)
 		return -1;
+	birth->step = BIRTH_ACTION;
 	for (size_t i = 0; i < o->action_count; i++) {
+		birth->index = i;
 		if (do_file_action(&o->actions[i]) < 0)
 			return -1;
 	}
@@ -197,16 +211,22 @@ static int change_files(const struct knell_spawn_options *o)
 }
 
 /* Groups first: afterwards we may not. The parent-death signal last: a change of ids clears it. */
-static int change_ids(const struct nest *nest, const struct knell_spawn_options *o)
+static int change_ids(const struct nest *nest, struct birth *birth)
 {
+	const struct knell_spawn_options *o = birth->options;
+
+	birth->step = BIRTH_GROUPS;
 	if (o->flags & KNELL_SPAWN_GROUPS && syscall(SYS_setgroups, o->group_count, o->groups) < 0)
 		return -1;
+	birth->step = BIRTH_GID;
 	if (o->flags & KNELL_SPAWN_GID && syscall(SYS_setresgid, o->gid, o->gid, o->gid) < 0)
 		return -1;
+	birth->step = BIRTH_UID;
 	if (o->flags & KNELL_SPAWN_UID && syscall(SYS_setresuid, o->uid, o->uid, o->uid) < 0)
 		return -1;
 	if (!o->parent_death)
 		return 0;
+	birth->step = BIRTH_PARENT_DEATH;
 	if (syscall(SYS_prctl, PR_SET_PDEATHSIG, o->parent_death, 0, 0, 0) < 0)
 		return -1;
 	if (syscall(SYS_getppid) == nest->self)
@@ -250,14 +270,15 @@ static void child_main(void *arg)
 {
 	const struct nest *nest = arg;
 	struct birth *birth = nest->birth;
-	const struct knell_spawn_options *o = birth->options;
 	int error = 0;
 
-	if (leave_files(birth) < 0 || become(nest, o) < 0 || change_files(o) < 0 ||
-	    change_ids(nest, o) < 0) {
+	birth->step = BIRTH_FILES;
+	if (leave_files(birth) < 0 || become(nest, birth) < 0 || change_files(birth) < 0 ||
+	    change_ids(nest, birth) < 0) {
 		error = errno;
 	} else {
 		change_signals(nest, birth);
+		birth->step = BIRTH_EXEC;
 		error = run_program(birth);
 	}
 	birth->error = error;
@@ -353,11 +374,13 @@ static void make_child(struct nest *nest)
 		args.flags |= CLONE_INTO_CGROUP;
 		args.cgroup = (uint64_t)o->cgroup_fd;
 	}
+	birth->step = BIRTH_CPUS;
 	if (go_anywhere(birth) < 0) {
 		birth->error = errno;
 		pin(nest);
 		return;
 	}
+	birth->step = BIRTH_FORK;
 	r = clone_onto(&args, child_main, nest);
 	pin(nest);
 	if (r < 0) {

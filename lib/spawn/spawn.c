@@ -169,6 +169,23 @@ static int check_actions(const struct knell_spawn_options *o)
 	return 0;
 }
 
+/* A list that is not there. */
+static int check_lists(const struct knell_spawn_options *o)
+{
+	const char *missing = NULL;
+
+	if (o->action_count && !o->actions)
+		missing = "actions";
+	else if (o->rlimit_count && !o->rlimits)
+		missing = "rlimits";
+	else if (o->flags & KNELL_SPAWN_GROUPS && o->group_count && !o->groups)
+		missing = "groups";
+	else if (o->flags & KNELL_SPAWN_CPUS && (!o->cpus || !o->cpus_size))
+		missing = "cpus";
+	return missing ? knell_fail(-EINVAL, "knell_spawn_options.%s is NULL or empty", missing)
+		       : 0;
+}
+
 static int take_options(struct knell_spawn_options *ret, const struct knell_spawn_options *given)
 {
 	struct knell_spawn_options o = { 0 };
@@ -185,10 +202,18 @@ static int take_options(struct knell_spawn_options *ret, const struct knell_spaw
 		o.file = o.argv[0];
 		o.flags |= KNELL_SPAWN_PATH;
 	}
+	/* To setresuid(2) that means: as it is. */
+	if ((o.flags & KNELL_SPAWN_UID && o.uid == (uid_t)-1) ||
+	    (o.flags & KNELL_SPAWN_GID && o.gid == (gid_t)-1))
+		return knell_fail(-EINVAL, "knell_spawn_options: -1 is no uid or gid");
 	if (o.parent_death < 0 || o.parent_death > 64)
 		return knell_fail(-EINVAL, "knell_spawn: %d is no signal", o.parent_death);
-	*ret = o;
-	return check_actions(&o);
+	r = check_lists(&o);
+	if (r == 0)
+		r = check_actions(&o);
+	if (r == 0)
+		*ret = o;
+	return r;
 }
 
 /*
@@ -302,6 +327,41 @@ static void give_up(struct home *home, const struct birth *birth)
 	nest_close_pidfd(birth->pidfd, birth->moved);
 }
 
+/* Which of the wishes could not be fulfilled. */
+static int tell_failure(const struct birth *birth)
+{
+	static const char *const steps[] = {
+		[BIRTH_CPUS] = "cpus",
+		[BIRTH_FORK] = "a new process",
+		[BIRTH_FILES] = "files of its own",
+		[BIRTH_SESSION] = "a new session",
+		[BIRTH_GROUP] = "group",
+		[BIRTH_NICE] = "nice",
+		[BIRTH_RLIMIT] = "rlimits",
+		[BIRTH_DIRECTORY] = "directory",
+		[BIRTH_ACTION] = "file action",
+		[BIRTH_GROUPS] = "groups",
+		[BIRTH_GID] = "gid",
+		[BIRTH_UID] = "uid",
+		[BIRTH_PARENT_DEATH] = "parent_death",
+	};
+	const struct knell_spawn_options *o = birth->options;
+	const char *why = strerror(birth->error), *step;
+
+	if (birth->step == BIRTH_EXEC)
+		return knell_fail(-birth->error, "cannot run '%s': %s", o->file, why);
+	step = steps[birth->step];
+	if (birth->step == BIRTH_DIRECTORY)
+		return knell_fail(-birth->error, "cannot start '%s': directory '%s': %s", o->file,
+				  o->directory, why);
+	if (birth->step == BIRTH_ACTION || birth->step == BIRTH_RLIMIT)
+		return knell_fail(-birth->error, "cannot start '%s': %s %zu: %s", o->file, step,
+				  birth->index, why);
+	if (birth->step == BIRTH_FORK && o->flags & KNELL_SPAWN_CGROUP)
+		step = "a new process in the cgroup of cgroup_fd";
+	return knell_fail(-birth->error, "cannot start '%s': %s: %s", o->file, step, why);
+}
+
 static int make_child(struct home *home, struct birth *birth, struct child *child)
 {
 	int r = -ESRCH;
@@ -321,8 +381,7 @@ static int make_child(struct home *home, struct birth *birth, struct child *chil
 	if (r < 0)
 		return knell_fail(-EAGAIN, "nursery helpers are killed faster than they start");
 	if (birth->error)
-		return knell_fail(-birth->error, "cannot run '%s': %s", birth->options->file,
-				  strerror(birth->error));
+		return tell_failure(birth);
 	child->pid = birth->pid;
 	child->pidfd = birth->pidfd;
 	child->moved = birth->moved;
@@ -380,6 +439,8 @@ int knell_spawn(struct knell_nursery *nursery, pid_t *ret_pid,
 
 	if (r < 0)
 		return r;
+	if (!nursery)
+		return knell_fail(-EINVAL, "knell_spawn: no nursery");
 	if (nursery->owner != getpid())
 		return knell_fail(-EPERM, "this nursery is the parent's; open one after fork()");
 	child = calloc(1, sizeof(*child));

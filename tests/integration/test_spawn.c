@@ -294,6 +294,63 @@ START_TEST(files)
 }
 END_TEST
 
+static void expect_refusal(struct knell_nursery *nursery, struct knell_spawn_options o, int error,
+			   const char *text)
+{
+	struct heard heard;
+
+	ck_assert_int_eq(try_run(nursery, &o, LIST("/bin/true"), &heard), error);
+	ck_assert_msg(strstr(knell_last_error(), text) != NULL, "'%s', not '%s'",
+		      knell_last_error(), text);
+}
+
+#define REFUSED(error, text, ...)                                                                  \
+	expect_refusal(nursery, (struct knell_spawn_options){ __VA_ARGS__ }, error, text)
+
+/* What cannot be meant. */
+START_TEST(malformed_wishes)
+{
+	struct knell_nursery *nursery = open_nursery(_i);
+	static const struct knell_file_action bad[] = {
+		{ KNELL_FILE_CLOSE, 99, 0, 0, 0, NULL },
+		{ KNELL_FILE_OPEN, 5, 0, 0, 0, NULL },
+	};
+
+	REFUSED(-EINVAL, ".actions is", .action_count = 1);
+	REFUSED(-EINVAL, "file action 1 is", .actions = bad, .action_count = 2);
+	REFUSED(-EINVAL, ".rlimits is", .rlimit_count = 1);
+	REFUSED(-EINVAL, ".groups is", .flags = KNELL_SPAWN_GROUPS, .group_count = 1);
+	REFUSED(-EINVAL, ".cpus is", .flags = KNELL_SPAWN_CPUS, .cpus_size = 8);
+	REFUSED(-EINVAL, "flags", .flags = 1u << 31);
+	REFUSED(-EINVAL, "no uid or gid", .flags = KNELL_SPAWN_UID, .uid = (uid_t)-1);
+	REFUSED(-EINVAL, "no uid or gid", .flags = KNELL_SPAWN_GID, .gid = (gid_t)-1);
+	expect_refusal(NULL, (struct knell_spawn_options){ 0 }, -EINVAL, "no nursery");
+	knell_nursery_close(nursery);
+}
+END_TEST
+
+/* Each names the step that failed, not the program. */
+START_TEST(wishes_that_fail)
+{
+	struct knell_nursery *nursery = open_nursery(_i);
+	static const struct knell_file_action bad[] = {
+		{ KNELL_FILE_CLOSE, 99, 0, 0, 0, NULL },
+		{ KNELL_FILE_DUP, 5, 99, 0, 0, NULL },
+	};
+	static const struct knell_spawn_rlimit limits[] = { { .resource = 99 } };
+	static const unsigned char none[8];
+
+	REFUSED(-ENOENT, "directory '/nope': ", .directory = "/nope");
+	REFUSED(-EBADF, "file action 1: ", .actions = bad, .action_count = 2);
+	REFUSED(-EINVAL, "rlimits 0: ", .rlimits = limits, .rlimit_count = 1);
+	REFUSED(-EINVAL, ": cpus: ", .flags = KNELL_SPAWN_CPUS, .cpus = none, .cpus_size = 8);
+	REFUSED(-EBADF, "cgroup_fd: ", .flags = KNELL_SPAWN_CGROUP, .cgroup_fd = 99);
+	REFUSED(-EINVAL, ": group: ", .flags = KNELL_SPAWN_GROUP, .group = -1);
+	REFUSED(-ENOENT, "cannot run '/nope': ", .file = "/nope");
+	knell_nursery_close(nursery);
+}
+END_TEST
+
 START_TEST(path_is_searched)
 {
 	struct knell_nursery *nursery = open_nursery(_i);
@@ -602,6 +659,8 @@ void add_tests(Suite *suite)
 	tcase_add_loop_test(tcase, affinity, 0, MODES);
 	tcase_add_loop_test(tcase, files, 0, MODES);
 	tcase_add_loop_test(tcase, path_is_searched, 0, MODES);
+	tcase_add_loop_test(tcase, malformed_wishes, 0, MODES);
+	tcase_add_loop_test(tcase, wishes_that_fail, 0, MODES);
 	tcase_add_loop_test(tcase, parent_death, 0, MODES);
 	tcase_add_loop_test(tcase, born_in_a_cgroup, 0, MODES);
 	tcase = test_case(suite, "errors", 30);
