@@ -85,8 +85,7 @@ static u32 fill_line(struct knell_event *event, const struct knell_line *line,
 		event->u.ids = line->ids;
 		return KNELL_EVENT_HEAD + sizeof(event->u.ids);
 	}
-	/* The thread's own struct pid is gone, so only its number in the initial namespace is
-	 * known. */
+	/* The thread's own struct pid is gone: its number is known in the initial namespace. */
 	if (line->exec.old_pid == pid_nr(watch->pid))
 		event->u.exec.old_tid = event->task.tgid;
 	else if (ns == &init_pid_ns)

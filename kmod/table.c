@@ -188,7 +188,9 @@ static struct knell_joined *joined_of(const struct knell_table *table)
 {
 	struct knell_joined *joined;
 
-	list_for_each_entry(joined, &tables, link) if (joined->table == table) return joined;
+	list_for_each_entry (joined, &tables, link)
+		if (joined->table == table)
+			return joined;
 	return NULL;
 }
 
