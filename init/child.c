@@ -121,7 +121,9 @@ int child_start(struct init *init)
 	if (init->root < 0) {
 		int error = init->source ? -init->root : errno;
 
-		init_say("cannot start '", init->options->command[0], "': ", strerror(error));
+		init_say("cannot start '", init->options->command[0], "': ", strerror(error),
+			 error == EAGAIN ? "; raise the limit of processes (ulimit -u; pids.max)"
+					 : "");
 		return -error;
 	}
 	if (init->options->own_group)

@@ -710,7 +710,7 @@ int knell_reapers_start(struct knell_engine *engine)
 	if (r == 0)
 		return 0;
 	end_all(engine);
-	return knell_fail(r, "cannot start reapers: %s; see ulimit -u and -n", strerror(-r));
+	return knell_fail(r, "cannot start reapers: %s", strerror(-r));
 }
 
 int knell_reapers_stop(struct knell_engine *engine)

@@ -22,6 +22,12 @@
 #define PID_MAX_LIMIT (4u << 20)  /* include/linux/threads.h, 64 bit */
 #define INIT_PID_INO  0xEFFFFFFCu /* PROC_PID_INIT_INO: the initial pid namespace */
 
+/*
+ * Of maps, programs, links and libbpf's trials, beside one for each CPU; a few more than it takes:
+ * 28 in all with two CPUs, on Linux 6.18.
+ */
+#define DESCRIPTORS 30
+
 /* libbpf's last complaint while it worked for this thread: the best explanation that there is. */
 static _Thread_local char complaint[256];
 
@@ -38,7 +44,11 @@ static void explain(int error, struct knell_probe *probe)
 	const char *reason = complaint, *remedy = "see the kernel's log, or use --source=ptrace";
 
 	complaint[strcspn(complaint, "\n")] = 0;
-	if (error == -EPERM) { /* EACCES is the verifier's: see the complaint */
+	if (knell_remedy(error)) { /* a limit: libbpf takes it for much else */
+		snprintf(complaint, sizeof(complaint), "cannot load BPF programs: %s",
+			 strerror(-error));
+		remedy = knell_remedy(error);
+	} else if (error == -EPERM) { /* EACCES is the verifier's: see the complaint */
 		reason = "loading BPF programs is not permitted";
 		remedy = "run as root, or give the program CAP_BPF and CAP_PERFMON "
 			 "(setcap cap_bpf,cap_perfmon+ep)";
@@ -224,21 +234,48 @@ static void unload(struct bpf_source *s)
 	slots_destroy(s);
 }
 
+/*
+ * What libbpf has no descriptor to try with it takes for not supported, and something else fails
+ * then: "Invalid argument". So who has few is told that. Only after a failure, and after unload().
+ */
+static bool descriptors_are_few(const struct bpf_source *s)
+{
+	unsigned int wanted = DESCRIPTORS + s->cpus, got = 0;
+	int *fds = calloc(wanted, sizeof(*fds));
+	bool few;
+
+	while (fds && got < wanted && (fds[got] = open("/", O_PATH | O_CLOEXEC)) >= 0)
+		got++;
+	few = fds && got < wanted && (errno == EMFILE || errno == ENFILE);
+	while (got)
+		close(fds[--got]);
+	free(fds);
+	return few;
+}
+
+static int count_failed(int error)
+{
+	if (knell_remedy(error))
+		return knell_fail(error, "cannot count CPUs: %s", strerror(-error));
+	return knell_fail(error, "cannot count CPUs: is /sys mounted?");
+}
+
 int bpf_source_load(struct bpf_source *s)
 {
 	libbpf_print_fn_t print;
 	struct knell_probe probe;
-	int cpus = libbpf_num_possible_cpus();
-	int r;
-
-	if (cpus <= 0)
-		return knell_fail(cpus, "cannot count CPUs: is /sys mounted?");
-	s->cpus = (uint32_t)cpus;
-	s->interest_count = pid_max() + 1;
-	s->slot_count = s->options.reserve + 1;
+	int cpus, r;
 
 	complaint[0] = 0;
 	print = libbpf_set_print(keep_complaint);
+	cpus = libbpf_num_possible_cpus();
+	if (cpus <= 0) {
+		libbpf_set_print(print);
+		return count_failed(cpus);
+	}
+	s->cpus = (uint32_t)cpus;
+	s->interest_count = pid_max() + 1;
+	s->slot_count = s->options.reserve + 1;
 	r = load(s, s->options.flags & KNELL_O_IDS);
 	if (r < 0 && s->options.flags & KNELL_O_IDS) {
 		/* Without trampolines the ids come from elsewhere: see bpf.c. */
@@ -251,6 +288,9 @@ int bpf_source_load(struct bpf_source *s)
 	libbpf_set_print(print);
 	if (r == 0)
 		return 0;
+	unload(s);
+	if (r != -EPERM && descriptors_are_few(s))
+		r = -EMFILE;
 	explain(r, &probe);
 	return knell_fail(r, "%s; %s", probe.reason, probe.remedy);
 }

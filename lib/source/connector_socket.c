@@ -23,6 +23,7 @@
 #include <linux/netlink.h>
 
 #include "connector_socket.h"
+#include "source.h"
 
 #define DATAGRAMS     128
 #define DATAGRAM_SIZE 192 /* they have 76 bytes */
@@ -322,5 +323,6 @@ void cn_socket_explain(int error, struct knell_probe *probe)
 		say(probe, "too much happens for the small buffer that is permitted",
 		    "run as root, or raise net.core.rmem_max");
 	else
-		say(probe, strerror(-error), "see netlink(7)");
+		say(probe, strerror(-error),
+		    knell_remedy(error) ? knell_remedy(error) : "see netlink(7)");
 }

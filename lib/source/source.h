@@ -145,7 +145,12 @@ uint64_t knell_now(void);
 int knell_open_source(struct knell_engine **ret_engine, const struct knell_source_ops *ops,
 		      const struct knell_options *options);
 
-/* Sets knell_last_error() of this thread and returns `error` (-errno), so that it can be returned.
+/* What to do about an error (-errno) that means a limit, wherever it comes from; else NULL. */
+const char *knell_remedy(int error);
+
+/*
+ * Sets knell_last_error() of this thread and returns `error` (-errno), so that it can be returned.
+ * Where the text has strerror(3)'s words for it the remedy follows.
  */
 int knell_fail(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

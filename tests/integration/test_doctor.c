@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -101,6 +102,41 @@ START_TEST(bpf_refused_to_nobody)
 }
 END_TEST
 
+static rlim_t descriptors;
+
+static void leave_few(void)
+{
+	struct rlimit limit = { descriptors, descriptors };
+
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		_exit(197);
+}
+
+/* libbpf has many words for it, some on standard error, and none of them is the limit. */
+START_TEST(few_descriptors)
+{
+	static const rlim_t few[] = { 6, 8, 12, 16, 20, 26 };
+	struct spawn how = { .out = "doctor.out", .err = "doctor.err", .prepare = leave_few };
+	struct knell_probe probe;
+
+	ck_assert(!knell_probe(0, &probe) && !strcmp(probe.name, "bpf"));
+	if (probe.error)
+		test_skip("bpf does not work here in any case: %.150s", probe.reason);
+	for (size_t i = 0; i < sizeof(few) / sizeof(few[0]); i++) {
+		char *text;
+
+		descriptors = few[i];
+		ck_assert_int_eq(await_exit(spawn(&how, LIST(test_knell(), "doctor"))), 0);
+		text = read_file("doctor.out");
+		ck_assert_msg(strstr(text,
+				     "why: cannot load BPF programs: Too many open files\n") &&
+				      strstr(text, "(ulimit -n)\n") && !strstr(text, "libbpf"),
+			      "with %d descriptors:\n%s", (int)few[i], text);
+		ck_assert_str_eq(read_file("doctor.err"), "");
+	}
+}
+END_TEST
+
 START_TEST(bad_option)
 {
 	struct spawn how = { .out = "doctor.out", .err = "doctor.err" };
@@ -119,5 +155,6 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, as_nobody);
 	tcase_add_test(tcase, run_as_nobody);
 	tcase_add_test(tcase, bpf_refused_to_nobody);
+	tcase_add_test(tcase, few_descriptors);
 	tcase_add_test(tcase, bad_option);
 }

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -11,6 +12,7 @@
 
 #include "fake_source.h"
 #include "main.h"
+#include "source/source.h"
 #include "story.h"
 
 struct seen {
@@ -326,6 +328,27 @@ START_TEST(test_asked_how_it_was_opened)
 }
 END_TEST
 
+/* Once, and where the system's words are all that was said. */
+START_TEST(test_limits_have_a_remedy)
+{
+	char once[200];
+
+	ck_assert_int_eq(knell_fail(-EAGAIN, "cannot fork: %s", strerror(EAGAIN)), -EAGAIN);
+	ck_assert_ptr_nonnull(strstr(knell_last_error(), "; raise the limit of processes"));
+	knell_fail(-EMFILE, "cannot make a pipe: %s", strerror(EMFILE));
+	ck_assert_ptr_nonnull(strstr(knell_last_error(), "; raise the limit of open files"));
+	snprintf(once, sizeof(once), "%s", knell_last_error());
+	knell_fail(-EMFILE, "%s", knell_last_error());
+	ck_assert_str_eq(knell_last_error(), once);
+	knell_fail(-ENFILE, "cannot make a pipe: %s", strerror(ENFILE));
+	ck_assert_ptr_nonnull(strstr(knell_last_error(), "fs.file-max"));
+	knell_fail(-EAGAIN, "helpers are killed faster than they start");
+	ck_assert_ptr_null(strstr(knell_last_error(), "limit"));
+	knell_fail(-ENOENT, "cannot open: %s", strerror(ENOENT));
+	ck_assert_ptr_null(strstr(knell_last_error(), ";"));
+}
+END_TEST
+
 START_TEST(test_unknown_source)
 {
 	struct knell_options o = { .size = sizeof(o), .source = "no-such" };
@@ -398,6 +421,7 @@ Suite *unit_suite(void)
 	tcase_add_test(tc, test_defaults);
 	tcase_add_test(tc, test_asked_how_it_was_opened);
 	tcase_add_test(tc, test_unknown_source);
+	tcase_add_test(tc, test_limits_have_a_remedy);
 	tcase_add_test(tc, test_none);
 	tcase_add_test(tc, test_names);
 	return suite;
