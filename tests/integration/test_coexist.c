@@ -3,7 +3,8 @@
  * test_coexist.c - knell_spawn() in a program that has children of its own, by every means that
  * programs use: a SIGCHLD handler, system(), popen(), posix_spawn() and fork() with directed waits,
  * libuv. Each child is a real program with a status of its own; nobody may get another one's, lose
- * one, or leave a zombie or a descriptor. KNELL_TEST_SCALE makes it as long as you like.
+ * one, or leave a zombie or a descriptor. KNELL_TEST_SPAWNS makes it as long as you like: so many
+ * children for each test.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -24,7 +25,26 @@
 
 const char test_suite_name[] = "coexist";
 
-#define CODES 200 /* exit codes in turn */
+#define CODES       200 /* exit codes in turn */
+#define MOST_SPAWNS 10000000u
+#define SLOWEST     100 /* children a second */
+
+/* 0: as many as usual. */
+static unsigned int wanted_spawns(void)
+{
+	const char *text = getenv("KNELL_TEST_SPAWNS");
+	unsigned long n = text ? strtoul(text, NULL, 10) : 0;
+
+	return n < MOST_SPAWNS ? (unsigned int)n : MOST_SPAWNS;
+}
+
+/* For each of so many workers. */
+static unsigned int share(unsigned int workers)
+{
+	unsigned int n = wanted_spawns();
+
+	return n ? (n + workers - 1) / workers : test_scaled(200);
+}
 
 struct worker {
 	struct knell_nursery *nursery;
@@ -217,7 +237,7 @@ START_TEST(everybody_at_once)
 						 .flags = _i ? KNELL_NURSERY_WAIT : 0 };
 	struct knell_nursery *nursery;
 	pthread_t threads[BODIES];
-	unsigned int fds = count_entries("/proc/self/fd"), n = test_scaled(200);
+	unsigned int fds = count_entries("/proc/self/fd"), n = share(BODIES);
 
 	sigaction(SIGCHLD, &handler, NULL);
 	ck_assert_int_eq(knell_nursery_open(&nursery, &options), 0);
@@ -286,7 +306,7 @@ START_TEST(beside_libuv)
 	struct worker uv = { 0 }, knell[2] = { { 0 }, { 0 } };
 	struct knell_nursery *nursery;
 	pthread_t threads[2];
-	unsigned int n = test_scaled(200);
+	unsigned int n = share(3);
 
 	ck_assert_int_eq(knell_nursery_open(&nursery, NULL), 0);
 	uv.count = n;
@@ -312,7 +332,7 @@ END_TEST
 
 void add_tests(Suite *suite)
 {
-	TCase *tcase = test_case(suite, "coexist", 120);
+	TCase *tcase = test_case(suite, "coexist", 120 + wanted_spawns() / SLOWEST);
 
 	tcase_add_loop_test(tcase, everybody_at_once, 0, 2);
 	tcase_add_test(tcase, beside_libuv);

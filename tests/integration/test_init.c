@@ -15,8 +15,10 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -718,6 +720,31 @@ START_TEST(inherited_descriptors_are_the_commands)
 }
 END_TEST
 
+static void name_socket(void)
+{
+	setenv("NOTIFY_SOCKET", "notify", 1);
+}
+
+/* systemd's readiness: the command finds the socket, and the init has no part in it. */
+START_TEST(notify_socket_is_the_commands)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "notify" };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct init init = {
+		.command = LIST(test_program("notify"), "READY=1"),
+		.how.prepare = name_socket,
+	};
+	char text[64] = "";
+
+	ck_assert(!bind(fd, (struct sockaddr *)&address, sizeof(address)));
+	run_expecting(&init, 0);
+	ck_assert_int_eq(recv(fd, text, sizeof(text), MSG_DONTWAIT), 7);
+	ck_assert_str_eq(text, "READY=1");
+	ck_assert_int_lt(recv(fd, text, sizeof(text), MSG_DONTWAIT), 0);
+	close(fd);
+}
+END_TEST
+
 /* ---- dialects ---- */
 
 static void expect_text(const char *as, const char *option, int code, const char *text)
@@ -1155,6 +1182,7 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, stubborn_orphans_are_killed);
 	tcase_add_test(tcase, orphans_that_heard_another_signal);
 	tcase_add_test(tcase, inherited_descriptors_are_the_commands);
+	tcase_add_test(tcase, notify_socket_is_the_commands);
 	tcase_add_test(tcase, listen_pid);
 	tcase_add_test(tcase, as_tini);
 	tcase_add_test(tcase, tini_group);
