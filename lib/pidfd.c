@@ -215,6 +215,46 @@ bool knell_pidfd_tells_late(void)
 	return kernel_is(6, 15);
 }
 
+/* Field n of /proc/PID/stat, from 3 on, with a space before it; NULL: there are not so many. */
+static char *stat_field(char *text, int n)
+{
+	/* The name is in brackets and may have some itself; field 3 comes after the last. */
+	char *field = strrchr(text, ')');
+
+	for (int i = 2; field && i < n; i++)
+		field = strchr(field + 1, ' ');
+	return field;
+}
+
+/* A status that is hidden from us looks like 0; the link to the program says whether it is. */
+static bool shows_status(pid_t pid)
+{
+	char path[64], target[2];
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+	return readlink(path, target, sizeof(target)) < 0 && errno == ENOENT;
+}
+
+int knell_pidfd_zombie_status(int pidfd, int *ret_status)
+{
+	/* As /proc counts, whichever pid namespace it is of. */
+	pid_t pid = pid_of_fdinfo(pidfd);
+	char text[1024], *state, *code;
+
+	if (!pid || !knell_pidfd_tells_late() || !knell_pidfd_dead(pidfd) ||
+	    knell_proc_read(pid, "stat", text, sizeof(text)) < 0)
+		return -EAGAIN;
+	state = stat_field(text, 3);
+	code = stat_field(text, 52);
+	if (!state || !code || state[1] != 'Z' || !shows_status(pid))
+		return -EAGAIN;
+	/* If it is not reaped now, all that was its. */
+	if (knell_pidfd_reaped(pidfd))
+		return -EAGAIN;
+	*ret_status = (int)strtol(code, NULL, 10);
+	return 0;
+}
+
 struct knell_task_id knell_pidfd_identity(int pidfd, pid_t pid)
 {
 	struct knell_task_id id = { .tid = (__u32)pid, .tgid = (__u32)pid };
@@ -223,10 +263,7 @@ struct knell_task_id knell_pidfd_identity(int pidfd, pid_t pid)
 
 	if (pid <= 0 || knell_proc_read(pid, "stat", text, sizeof(text)) < 0)
 		return id;
-	/* The name is in brackets and may have some itself; field 3 comes after the last. */
-	field = strrchr(text, ')');
-	for (int i = 2; field && i < 22; i++)
-		field = strchr(field + 1, ' ');
+	field = stat_field(text, 22);
 	if (field)
 		start = strtoull(field, NULL, 10);
 	/* If it is not reaped now, the file was its. */

@@ -47,6 +47,12 @@ int knell_pidfd_status(int pidfd, int *ret_status);
 /* The second of the two only: one system call. */
 int knell_pidfd_late_status(int pidfd, int *ret_status);
 
+/*
+ * Of one that is dead, and that nobody has waited for: what /proc tells to whom it would let trace
+ * the process. -EAGAIN: it does not, or there is no such /proc. From Linux 6.15 on, as the above.
+ */
+int knell_pidfd_zombie_status(int pidfd, int *ret_status);
+
 /* Will this kernel tell the status of a stranger's child after it was reaped? */
 bool knell_pidfd_tells_late(void);
 

@@ -145,6 +145,9 @@ static void conclude(struct target *t, bool final)
 		target_wait(t);
 		return;
 	}
+	/* Nobody waits for it, so it may stay as it is for ever. */
+	if (!known && t->fd >= 0 && !t->released)
+		known = knell_pidfd_zombie_status(t->fd, &status) == 0;
 	fill_exit(t, known, status);
 	tell(t, known ? KNELL_EXITED : KNELL_GONE, known ? &t->event : NULL);
 }

@@ -121,9 +121,53 @@ START_TEST(dead_but_not_waited_for)
 	tool_run(&watch);
 	ck_assert_int_eq(await_exit(pid), W_EXITCODE(0, SIGTERM));
 	ck_assert_msg(watch.status == W_EXITCODE(128 + SIGTERM, 0) ||
-			      watch.status == W_EXITCODE(126, 0),
+			      (!kernel_tells_status() && watch.status == W_EXITCODE(126, 0)),
 		      "wait status %#x: %s", (unsigned int)watch.status, watch.err);
 	ck_assert_uint_eq(line_count(watch.out), 1);
+}
+END_TEST
+
+/* Its status is that of the thread that ended it, though the leader has one of its own. */
+START_TEST(dead_after_its_leader)
+{
+	pid_t pid = spawn(NULL, LIST(test_program("threads"), "leader-exits"));
+	struct tool watch = { .command = "watch", .args = LIST(number(pid)) };
+	siginfo_t info;
+
+	if (!kernel_tells_status())
+		test_skip("before Linux 6.15 the status of a stranger's zombie is not known");
+	ck_assert(!waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT));
+	tool_run(&watch);
+	ck_assert_int_eq(await_exit(pid), W_EXITCODE(7, 0));
+	tool_expect_exit(&watch, 7);
+}
+END_TEST
+
+static void become_nobody(void)
+{
+	if (setgid(65534) || setuid(65534))
+		_exit(197);
+}
+
+/* From others /proc hides the status: then it is unknown, not 0. */
+START_TEST(dead_and_another_users)
+{
+	pid_t pid;
+	struct tool watch = { .command = "watch", .how.prepare = become_nobody };
+
+	if (getuid())
+		test_skip("only root can become nobody");
+	if (!test_source_is("pidfd"))
+		test_skip("other sources need privilege, or hear it another way");
+	need_open_build();
+	chmod(".", 0777);
+	pid = start_victim("kn-zombie");
+	watch.args = LIST(number(pid));
+	kill(pid, SIGTERM);
+	ck_assert(await_state(pid, "Z"));
+	tool_run(&watch);
+	ck_assert_int_eq(await_exit(pid), W_EXITCODE(0, SIGTERM));
+	tool_expect_exit(&watch, 126);
 }
 END_TEST
 
@@ -653,12 +697,6 @@ START_TEST(moments_of_death)
 }
 END_TEST
 
-static void become_nobody(void)
-{
-	if (setgid(65534) || setuid(65534))
-		_exit(197);
-}
-
 /* Whoever may do nothing else still hears of the death, of whomever it is. */
 START_TEST(without_privileges)
 {
@@ -691,6 +729,8 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, signal_and_sender);
 	tcase_add_test(tcase, own_child);
 	tcase_add_test(tcase, dead_but_not_waited_for);
+	tcase_add_test(tcase, dead_after_its_leader);
+	tcase_add_test(tcase, dead_and_another_users);
 	tcase_add_test(tcase, no_such_process);
 	tcase_add_test(tcase, nonsense);
 	tcase_add_test(tcase, number_of_a_thread);
