@@ -345,7 +345,15 @@ struct knell_probe {
  * Probes the source number `index` (0, 1, ... in the order in which "auto" tries them) by using it
  * for a moment. Returns 0, or -ENOENT when there is no such number.
  */
+#if defined(__cplusplus) && defined(__GNUC__)
+/* As stat(2): the structure has that name, too, and to C++ its constructor. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"
+#endif
 int knell_probe(unsigned int index, struct knell_probe *ret_probe);
+#if defined(__cplusplus) && defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
 
 /* The boot id that goes with every task identity of this boot, 36 characters and a NUL. */
 int knell_boot_id(char ret_id[37]);
@@ -353,7 +361,13 @@ int knell_boot_id(char ret_id[37]);
 /* The file name of an exec record; "" if unknown. */
 static inline const char *knell_exec_file(const struct knell_event *event)
 {
-	return (const char *)(&event->u.exec + 1);
+	const void *text = &event->u.exec + 1;
+
+#ifdef __cplusplus
+	return static_cast<const char *>(text);
+#else
+	return (const char *)text;
+#endif
 }
 
 /* The first of the arguments of an exec record: args_len bytes, each argument ends in a NUL. */

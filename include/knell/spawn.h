@@ -89,9 +89,13 @@ struct knell_death {
 typedef void (*knell_death_fn)(const struct knell_death *death, void *userdata);
 
 /* *knell_spawn_options.word at death. */
-#define KNELL_WORD_DEAD      0x80000000u
-#define KNELL_WORD_UNKNOWN   0x40000000u
+#define KNELL_WORD_DEAD    0x80000000u
+#define KNELL_WORD_UNKNOWN 0x40000000u
+#ifdef __cplusplus
+#define KNELL_WORD_STATUS(w) (static_cast<int>((w)&0xffffu))
+#else
 #define KNELL_WORD_STATUS(w) ((int)((w)&0xffffu))
+#endif
 
 /* knell_spawn_options.flags: which of the fields below count. */
 #define KNELL_SPAWN_PATH    (1u << 0)  /* look for `file` in the caller's PATH, as execvp(3) does */

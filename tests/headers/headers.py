@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-"""Compiles what users compile: headers.py ROOT CC CXX CLANG
+"""Compiles what users compile: headers.py ROOT CC CXX CLANG CLANGXX
 
-Each public header alone and twice, in the dialects that it promises, without a warning; event.h for
-BPF as well; and the C programs that README.md shows. CXX and CLANG may be empty: then their cases
-are skipped. Speaks TAP.
+Each public header alone and twice, in the dialects that it promises, without a warning, also of
+those that C++ programs like to ask for; event.h for BPF as well; and the C programs that README.md
+shows. CXX, CLANG and CLANGXX may be empty: then their cases are skipped. Speaks TAP.
 """
 import os
 import re
@@ -12,11 +12,28 @@ import sys
 
 STRICT = ["-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-Wundef", "-x"]
 DIALECTS = [
-    ("c", "c99", ["-pedantic"]),
+    ("c", "c99", ["-pedantic", "-Wshadow"]),
     ("c", "gnu17", []),
-    ("c++", "c++11", ["-pedantic"]),
-    ("c++", "c++17", ["-pedantic"]),
+    ("c++", "c++11", ["-pedantic", "-Wshadow", "-Wold-style-cast"]),
+    ("c++", "c++17", ["-pedantic", "-Wshadow", "-Wold-style-cast"]),
 ]
+
+
+# What our macros and functions make in a program.
+USES = """\
+#include <knell/spawn.h>
+#include <knell/watcher.h>
+int status_of(unsigned int word);
+int status_of(unsigned int word)
+{
+	return word & KNELL_WORD_DEAD ? KNELL_WORD_STATUS(word) : KNELL_SIGNAL(3) != 0;
+}
+static int on_exec(const struct knell_event *event, void *userdata)
+{
+	return userdata && KNELL_MASK(event->kind) ? *knell_exec_args(event) : 0;
+}
+KNELL_WATCHER(exec, on_exec);
+"""
 
 
 def compile_text(compiler, options, text):
@@ -33,17 +50,19 @@ def multiarch(compiler):
     return "/usr/include/" + done.stdout.strip()
 
 
-def cases(root, cc, cxx, clang):
+def cases(root, cc, cxx, clang, clangxx):
     """Yields (name, compiler, options, text)."""
     include = ["-I", os.path.join(root, "include")]
     headers = sorted(name for name in os.listdir(os.path.join(root, "include/knell"))
                      if name.endswith(".h"))
-    for header in headers:
-        text = 2 * ("#include <knell/%s>\n" % header)
+    texts = {header: 2 * ("#include <knell/%s>\n" % header) for header in headers}
+    texts["a program"] = USES
+    for header, text in texts.items():
         for language, dialect, more in DIALECTS:
-            compiler = cxx if language == "c++" else cc
-            yield ("%s as %s" % (header, dialect), compiler,
-                   [*STRICT, language, "-std=" + dialect, *more, *include], text)
+            both = (("", cxx), (", clang++", clangxx)) if language == "c++" else (("", cc),)
+            for by, compiler in both:
+                yield ("%s as %s%s" % (header, dialect, by), compiler,
+                       [*STRICT, language, "-std=" + dialect, *more, *include], text)
     yield ("event.h for BPF", clang,
            ["-target", "bpf", *STRICT, "c", *include, "-idirafter", multiarch(cc)],
            "#include <knell/event.h>\nstruct knell_event event;\n")
