@@ -165,11 +165,13 @@ static __always_inline void tell_missed(struct knell_slot *slot, __u32 index,
 
 static __noinline int BPF_PROG(freed_watched, struct task_struct *task)
 {
-	__u64 *place = interest_at(task->tgid);
 	struct knell_slot *slot;
-	__u64 entry, start, runtime;
+	__u64 *place, entry, start, runtime;
 	__u32 index;
 
+	if (!may_well_watch_task((const void *)task))
+		return 0;
+	place = interest_at(task->tgid);
 	/* Cold by now, all of it: fetched before anything waits for something else. Every thread is
 	 * released, and has left its time behind: the sum is final. */
 	task = followed(task);

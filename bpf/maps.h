@@ -20,15 +20,19 @@ struct {
 	__type(value, __u64);
 } interest SEC(".maps");
 
-/* Bits, set and never cleared: which numbers and which tasks may be watched. See hint.h. */
+/*
+ * Bits, set and never cleared: which numbers and which tasks may be watched. See hint.h. All are
+ * static: so libbpf does not let user space map them, and the kernel puts them where nothing is
+ * mapped page by page.
+ */
 #define HINT_WORDS 1024u
+#define FEW_WORDS  8u
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 2 * HINT_WORDS);
-	__type(key, __u32);
-	__type(value, __u64);
-} hints SEC(".maps");
+static struct {
+	__u64 few_tasks[FEW_WORDS];
+	__u64 tasks[HINT_WORDS];
+	__u64 numbers[HINT_WORDS];
+} hints SEC(".data.hints") = { 0 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -90,7 +90,24 @@ static uint32_t pid_max(void)
 	return max > 0 && max < PID_MAX_LIMIT ? max : PID_MAX_LIMIT;
 }
 
-static void configure(struct bpf_source *s, bool trampolines)
+/* A stream may tell of every process: all bits are set, and no program has to ask more. */
+static int set_all_hints(const struct knell_bpf *skel)
+{
+	size_t size = 0;
+	void *all;
+	int r;
+
+	bpf_map__initial_value(skel->maps.data_hints, &size);
+	all = malloc(size);
+	if (!all)
+		return -ENOMEM;
+	memset(all, 0xff, size);
+	r = bpf_map__set_initial_value(skel->maps.data_hints, all, size);
+	free(all);
+	return r;
+}
+
+static int configure(struct bpf_source *s, bool trampolines)
 {
 	struct knell_bpf *skel = s->skel;
 
@@ -115,6 +132,7 @@ static void configure(struct bpf_source *s, bool trampolines)
 	bpf_map__set_max_entries(skel->maps.heads, s->cpus);
 	bpf_map__set_max_entries(skel->maps.rings, s->cpus);
 	bpf_map__set_max_entries(skel->maps.bell, (uint32_t)sysconf(_SC_PAGESIZE));
+	return s->options.flags & KNELL_O_STREAM ? set_all_hints(skel) : 0;
 }
 
 static int create_rings(struct bpf_source *s)
@@ -198,8 +216,9 @@ static int load(struct bpf_source *s, bool trampolines)
 	s->skel = knell_bpf__open();
 	if (!s->skel)
 		return -errno;
-	configure(s, trampolines);
-	r = create_rings(s);
+	r = configure(s, trampolines);
+	if (r == 0)
+		r = create_rings(s);
 	if (r == 0)
 		r = knell_bpf__load(s->skel);
 	if (r == 0)
