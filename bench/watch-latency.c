@@ -8,12 +8,17 @@
  * they would have to give back its mappings first. How long a process takes from its exit to its
  * death depends on its memory: --touch says how much that is.
  *
- * Usage: watch-latency [--rounds=N] [--touch=MIB] [--source=NAME] [--json]
+ * The waiter dispatches the engine, or with --reapers sleeps until a reaper has told it. --slice
+ * sets the time slice of the waiter, in us: with a short one the kernel (from 6.12 on) lets it run
+ * as soon as it is woken, also where the dying child still does.
+ *
+ * Usage: watch-latency [--rounds=N] [--touch=MIB] [--slice=US] [--reapers] [--source=NAME] [--json]
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -53,7 +58,8 @@ struct bench {
 	size_t touch;     /* bytes */
 	struct shared *shared;
 	unsigned int rounds;
-	bool same_cpu;
+	bool same_cpu, reapers;
+	sem_t verdict;         /* with reapers */
 	uint64_t *times[WAYS]; /* ns */
 	unsigned int count[WAYS];
 	unsigned int missed[WAYS];
@@ -82,6 +88,21 @@ static void pin(unsigned int cpu)
 	CPU_SET(cpu, &set);
 	if (sched_setaffinity(0, sizeof(set), &set) < 0)
 		die("sched_setaffinity");
+}
+
+/* struct sched_attr: glibc 2.36 does not have it. */
+static void set_slice(uint64_t us)
+{
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime, deadline, period;
+	} usual = { .size = 48, .runtime = us * 1000 };
+
+	if (syscall(SYS_sched_setattr, 0, &usual, 0) < 0)
+		die("sched_setattr");
 }
 
 static void wait_for(const struct shared *shared, unsigned int state)
@@ -188,6 +209,18 @@ static void on_verdict(struct knell_watch *watch, const struct knell_verdict *ve
 		fprintf(stderr, "watch-latency: a wrong verdict\n");
 		exit(EXIT_FAILURE);
 	}
+	if (b->reapers)
+		sem_post(&b->verdict);
+}
+
+static void wait_for_reaper(struct bench *b)
+{
+	struct timespec end;
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += TIMEOUT_MS / 1000;
+	while (sem_timedwait(&b->verdict, &end) < 0 && errno == EINTR)
+		;
 }
 
 /* As a program with an event loop of its own would: its epoll has the engine's descriptor. */
@@ -209,14 +242,19 @@ static uint64_t by_watch(struct bench *b, int pidfd, enum way way)
 		exit(EXIT_FAILURE);
 	}
 	/* The births and frees of the rounds before. */
-	knell_dispatch(b->engine);
+	if (!b->reapers)
+		knell_dispatch(b->engine);
 	end = now() + TIMEOUT_MS * UINT64_C(1000000);
 	__atomic_store_n(&b->shared->state, 2, __ATOMIC_RELEASE);
-	while (!b->told && now() < end) {
+	if (b->reapers)
+		wait_for_reaper(b);
+	while (!b->reapers && !b->told && now() < end) {
 		epoll_wait(knell_fd(b->engine), &event, 1, TIMEOUT_MS);
 		knell_dispatch(b->engine);
 	}
 	knell_watch_cancel(watch);
+	while (sem_trywait(&b->verdict) == 0) /* told, but too late */
+		;
 	return b->told;
 }
 
@@ -305,12 +343,15 @@ int main(int argc, char **argv)
 		{ "rounds", required_argument, NULL, 'n' },
 		{ "source", required_argument, NULL, 's' },
 		{ "touch", required_argument, NULL, 't' },
+		{ "slice", required_argument, NULL, 'l' },
+		{ "reapers", no_argument, NULL, 'r' },
 		{ "json", no_argument, NULL, 'j' },
 		{ 0 },
 	};
 	struct knell_options options = { .size = sizeof(options) };
 	struct bench b = { .rounds = 2000 };
 	bool json = false, at_exit;
+	unsigned long slice = 0;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
@@ -320,6 +361,10 @@ int main(int argc, char **argv)
 			options.source = optarg;
 		else if (option == 't')
 			b.touch = strtoul(optarg, NULL, 10) << 20;
+		else if (option == 'l')
+			slice = strtoul(optarg, NULL, 10);
+		else if (option == 'r')
+			b.reapers = true;
 		else if (option == 'j')
 			json = true;
 		else
@@ -334,7 +379,14 @@ int main(int argc, char **argv)
 		fprintf(stderr, "watch-latency: %s\n", knell_last_error());
 		return EXIT_FAILURE;
 	}
+	sem_init(&b.verdict, 0, 0);
+	if (b.reapers && knell_reapers_start(b.engine) < 0) {
+		fprintf(stderr, "watch-latency: %s\n", knell_last_error());
+		return EXIT_FAILURE;
+	}
 	pin(0);
+	if (slice)
+		set_slice(slice);
 	at_exit = strcmp(knell_source(b.engine), "bpf") == 0;
 	if (!json)
 		printf("source %s; _exit() to callback, us; ratios to pidfd and epoll\n"

@@ -214,6 +214,7 @@ static void *reaper_main(void *arg)
 	snprintf(name, sizeof(name), "knell-reap/%u", me->cpu % 10000u);
 	pthread_setname_np(pthread_self(), name);
 	cpu_pin(me->cpu);
+	thread_hurry();
 	while (!__atomic_load_n(&me->stop, __ATOMIC_ACQUIRE)) {
 		/* Acquire and release: pair with reapers_kick() and reapers_have_looked(). */
 		uint64_t kick = __atomic_load_n(&me->all->kick, __ATOMIC_ACQUIRE);
@@ -571,6 +572,7 @@ static void *manager_main(void *arg)
 	int sleep = -1;
 
 	pthread_setname_np(pthread_self(), "knell-reap");
+	thread_hurry();
 	while (!__atomic_load_n(&all->stop, __ATOMIC_ACQUIRE)) {
 		int n = epoll_wait(all->epoll_fd, events, 2, sleep);
 

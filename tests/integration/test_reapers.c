@@ -41,6 +41,7 @@ struct log {
 	uint64_t lost;
 	unsigned int loose;    /* called on a thread that is bound to no CPU */
 	unsigned int unmasked; /* called with a signal that is not blocked */
+	unsigned int lazy;     /* called on a thread with the usual time slice */
 };
 
 static bool is_bound(void)
@@ -57,6 +58,26 @@ static bool all_blocked(void)
 	pthread_sigmask(SIG_SETMASK, NULL, &mask);
 	return sigismember(&mask, SIGTERM) && sigismember(&mask, SIGCHLD) &&
 	       sigismember(&mask, SIGUSR1);
+}
+
+/* struct sched_attr: glibc 2.36 does not have it. */
+struct scheduling {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+};
+
+/* Before 6.12 the kernel tells of no slice; where we were made urgent by others it stays so. */
+static bool has_usual_slice(void)
+{
+	struct scheduling now = { 0 };
+
+	if (syscall(SYS_sched_getattr, 0, &now, sizeof(now), 0) < 0 || now.policy != SCHED_OTHER ||
+	    now.nice < 0 || !now.runtime)
+		return false;
+	return now.runtime > 100000 || !(now.flags & 1); /* 1: SCHED_FLAG_RESET_ON_FORK */
 }
 
 static int on_event(const struct knell_event *event, void *userdata)
@@ -77,6 +98,7 @@ static int on_event(const struct knell_event *event, void *userdata)
 	heard->tid = (pid_t)syscall(SYS_gettid);
 	log->loose += !is_bound();
 	log->unmasked += !all_blocked();
+	log->lazy += has_usual_slice();
 	log->kinds[event->kind]++;
 	if (event->kind == KNELL_GAP)
 		log->lost += event->u.gap.births + event->u.gap.deaths + event->u.gap.others;
@@ -270,6 +292,7 @@ START_TEST(whole_lives)
 	ck_assert_uint_eq(log.lost, 0);
 	ck_assert_uint_eq(log.loose, is_split() ? 0 : log.count);
 	ck_assert_uint_eq(log.unmasked, 0);
+	ck_assert_uint_eq(log.lazy, 0);
 	knell_get_stats(log.engine, &stats);
 	ck_assert_uint_eq(stats.records, log.count);
 	log_close(&log);
