@@ -87,8 +87,9 @@ def settle(process, least=0.5):
 class Result:
     """One run: a rate (higher is better), the observer's own CPU seconds, and its events."""
 
-    def __init__(self, rate, own_cpu=None, events=None, lost=0):
+    def __init__(self, rate, own_cpu=None, events=None, lost=0, storm_cpu=None):
         self.rate = rate
+        self.storm_cpu = storm_cpu
         self.own_cpu = own_cpu
         self.events = events
         self.lost = lost
@@ -122,7 +123,8 @@ class Storm:
         said = dict(word.split("=") for word in words if "=" in word)
         if status or "rate" not in said:
             raise Failed("%s: exit status %d" % (" ".join([*prefix, *command]), status))
-        return Result(float(said["rate"]), cpu - float(said["cpu"]), self.events)
+        return Result(float(said["rate"]), cpu - float(said["cpu"]), self.events,
+                      storm_cpu=float(said["cpu"]))
 
 
 def storms(bench, count):
@@ -185,7 +187,7 @@ class Background:
             stderr.seek(0)
             events, lost = self.count(stderr.read().decode(errors="replace"), before[1],
                                       after[1], result.events)
-        return Result(result.rate, after[0] - before[0], events, lost)
+        return Result(result.rate, after[0] - before[0], events, lost, result.storm_cpu)
 
     def count(self, _said, _written_before, _written_after, of_storm):
         """How many events the CPU time of the run went to, and how many were lost."""
@@ -344,7 +346,8 @@ def progress(text):
 
 def measure(workload, observers, pairs):
     """One dictionary per observer: ratios, bare rates, rates, own CPU us per event, losses."""
-    rows = {observer.name: {"ratio": [], "bare": [], "rate": [], "cpu": [], "lost": 0}
+    rows = {observer.name: {"ratio": [], "cpu_ratio": [], "bare": [], "rate": [], "cpu": [],
+                            "lost": 0}
             for observer in observers}
     bare = Prefix("bare", [])
     for pair in range(pairs):
@@ -361,6 +364,8 @@ def measure(workload, observers, pairs):
             row["bare"].append(results["bare"].rate)
             row["rate"].append(results["observed"].rate)
             row["ratio"].append(results["observed"].rate / results["bare"].rate)
+            if results["bare"].storm_cpu:
+                row["cpu_ratio"].append(results["bare"].storm_cpu / results["observed"].storm_cpu)
             row["lost"] += results["observed"].lost
             own = results["observed"].own_cpu
             if own is not None and results["observed"].events:
@@ -372,16 +377,21 @@ def measure(workload, observers, pairs):
 
 def print_table(workload, rows):
     print("\n%s, %s" % (workload.name, " ".join(workload.command)))
-    print("  %-10s %10s %10s   %-22s %s" % (
-        "observer", "bare", workload.unit, "ratio [p25..p75]", "own CPU us/event"))
+    print("  %-10s %10s %10s   %-22s %-22s %s" % (
+        "observer", "bare", workload.unit, "ratio [p25..p75]", "by CPU [p25..p75]",
+        "own CPU us/event"))
     for name, row in rows.items():
         low, high = quartiles(row["ratio"])
         cpu = ""
         if row["cpu"] and name != "null":
             cpu = "%.2f [%.2f..%.2f]" % (statistics.median(row["cpu"]), *quartiles(row["cpu"]))
-        print("  %-10s %10.4g %10.4g   %.3f [%.3f..%.3f]   %s" % (
+        by_cpu = ""
+        if row["cpu_ratio"]:
+            by_cpu = "%.3f [%.3f..%.3f]" % (statistics.median(row["cpu_ratio"]),
+                                            *quartiles(row["cpu_ratio"]))
+        print("  %-10s %10.4g %10.4g   %-22s %-22s %s" % (
             name, statistics.median(row["bare"]), statistics.median(row["rate"]),
-            statistics.median(row["ratio"]), low, high, cpu))
+            "%.3f [%.3f..%.3f]" % (statistics.median(row["ratio"]), low, high), by_cpu, cpu))
     for name, row in rows.items():
         if row["lost"]:
             print("  %s lost %d events" % (name, row["lost"]))
