@@ -49,14 +49,15 @@ static int follow(char path[PATH_MAX])
 /* What is to be replaced is the file, not a link to it. It need not be there yet. */
 static int find_place(struct init *init)
 {
+	size_t length = strlen(init->options->status_file);
 	char path[PATH_MAX];
 	int r = 0;
 
-	if (!*init->options->status_file)
+	if (!length)
 		return -ENOENT;
-	if (strlen(init->options->status_file) >= sizeof(path))
+	if (length >= sizeof(path))
 		return -ENAMETOOLONG;
-	strcpy(path, init->options->status_file);
+	memcpy(path, init->options->status_file, length + 1);
 	for (int i = 0; i < MOST_LINKS && r == 0; i++)
 		r = follow(path);
 	if (r <= 0)
@@ -65,37 +66,38 @@ static int find_place(struct init *init)
 	return init->status_place ? 0 : -ENOMEM;
 }
 
-/* Its descriptor; ret_path is its name, to be freed. */
-static int make_beside(const struct init *init, char **ret_path)
+/* Its name, to be freed; NULL: none was made (errno). */
+static char *make_beside(const struct init *init, int *ret_fd)
 {
 	static const char suffix[] = ".XXXXXX";
 	size_t len = strlen(init->status_place);
 	char *path = malloc(len + sizeof(suffix));
-	int fd;
 
 	if (!path)
-		return -ENOMEM;
+		return NULL;
 	memcpy(path, init->status_place, len);
 	memcpy(path + len, suffix, sizeof(suffix));
-	fd = mkostemp(path, O_CLOEXEC);
-	if (fd < 0) {
-		fd = -errno;
+	*ret_fd = mkostemp(path, O_CLOEXEC);
+	if (*ret_fd < 0) {
+		int error = errno;
+
 		free(path);
-		return fd;
+		errno = error;
+		return NULL;
 	}
-	*ret_path = path;
-	return fd;
+	return path;
 }
 
 static int try_place(struct init *init)
 {
+	int fd = -1, r = find_place(init);
 	char *path;
-	int fd = find_place(init);
 
-	if (fd == 0)
-		fd = make_beside(init, &path);
-	if (fd < 0)
-		return fd;
+	if (r < 0)
+		return r;
+	path = make_beside(init, &fd);
+	if (!path)
+		return -errno;
 	close(fd);
 	unlink(path);
 	free(path);
@@ -204,12 +206,12 @@ void status_discard(struct init *init)
 /* At once: who looks sees the old file or the new one. */
 static int replace(const struct init *init, struct init_line *line)
 {
-	char *path;
-	int r, fd = make_beside(init, &path);
+	int r, fd = -1;
+	char *path = make_beside(init, &fd);
 	mode_t mask;
 
-	if (fd < 0)
-		return fd;
+	if (!path)
+		return -errno;
 	mask = umask(0);
 	umask(mask);
 	fchmod(fd, 0666 & ~mask); /* mkostemp(3) lets nobody else read it */

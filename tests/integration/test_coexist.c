@@ -332,7 +332,7 @@ END_TEST
 
 void add_tests(Suite *suite)
 {
-	TCase *tcase = test_case(suite, "coexist", 120 + wanted_spawns() / SLOWEST);
+	TCase *tcase = test_case(suite, "coexist", 120 + (double)wanted_spawns() / SLOWEST);
 
 	tcase_add_loop_test(tcase, everybody_at_once, 0, 2);
 	tcase_add_test(tcase, beside_libuv);

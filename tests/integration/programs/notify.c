@@ -14,7 +14,7 @@ int main(int argc, char **argv)
 
 	if (argc != 2 || !path || strlen(path) >= sizeof(address.sun_path))
 		return 2;
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, strlen(path));
 	return sendto(fd, argv[1], strlen(argv[1]), 0, (struct sockaddr *)&address,
 		      sizeof(address)) < 0;
 }
