@@ -14,6 +14,7 @@
 
 #include "cli.h"
 #include "task.h"
+#include "text.h"
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
@@ -114,4 +115,26 @@ bool task_is_dead(int pidfd)
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };
 
 	return poll(&p, 1, 0) > 0 && p.revents;
+}
+
+void task_death(struct knell_event *ret, const struct knell_event *event, pid_t pid,
+		const char *comm)
+{
+	*ret = (struct knell_event){
+		.size = KNELL_EVENT_HEAD + sizeof(ret->u.exit),
+		.version = KNELL_EVENT_VERSION,
+		.kind = KNELL_EXIT,
+		.scope = KNELL_PROCESS,
+		.unknown = ~0u,
+	};
+	if (event)
+		memcpy(ret, event, event->size < sizeof(*ret) ? event->size : sizeof(*ret));
+	else
+		ret->time = boottime_now();
+	if (!ret->task.tgid)
+		ret->task.tid = ret->task.tgid = (uint32_t)pid;
+	if (ret->unknown & KNELL_U_COMM && comm && *comm) {
+		memcpy(ret->comm, comm, KNELL_COMM_LEN);
+		ret->unknown &= ~KNELL_U_COMM;
+	}
 }

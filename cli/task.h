@@ -17,6 +17,14 @@
  */
 int task_hold(pid_t pid, char ret_comm[KNELL_COMM_LEN]);
 
+/*
+ * An exit record for the verdict of a process that was held: what the library says of it, and the
+ * number and the name from back then where it does not know them. A pidfd forgets its number when
+ * the process is reaped. `event`: the verdict's, or NULL; `comm` may be NULL.
+ */
+void task_death(struct knell_event *ret, const struct knell_event *event, pid_t pid,
+		const char *comm);
+
 /* Allows as many open files as the hard limit does. False: that was so already. */
 bool task_raise_limit(void);
 

@@ -8,6 +8,7 @@
 
 #include "cli.h"
 #include "watchers/json.h"
+#include "task.h"
 #include "watch.h"
 #include "watchers/words.h"
 
@@ -34,42 +35,22 @@ static void end_line(struct watch *watch)
 	text_end_line(watch->text);
 }
 
-/* What is not known is left out; the name that it had when it was found is better than none. */
-static void write_record(struct watch *watch, const struct death *death)
-{
-	struct knell_event event = {
-		.size = KNELL_EVENT_HEAD + sizeof(event.u.exit),
-		.version = KNELL_EVENT_VERSION,
-		.kind = KNELL_EXIT,
-		.scope = KNELL_PROCESS,
-		.unknown = ~0u,
-		.task = { .tid = (uint32_t)death->pid, .tgid = (uint32_t)death->pid },
-	};
-	const struct knell_event *e = death->event;
-
-	if (e)
-		memcpy(&event, e, e->size < sizeof(event) ? e->size : sizeof(event));
-	else
-		event.time = boottime_now();
-	if (event.unknown & KNELL_U_COMM && death->comm && *death->comm) {
-		memcpy(event.comm, death->comm, KNELL_COMM_LEN);
-		event.unknown &= ~KNELL_U_COMM;
-	}
-	json_write(watch->json, &event);
-}
-
 static void write_death(struct watch *watch, const struct death *death)
 {
 	const struct knell_event *e = death->event;
 	char words[WORDS_DEATH_MAX];
 
-	if (watch->json)
-		write_record(watch, death);
+	if (watch->json) {
+		struct knell_event event;
+
+		task_death(&event, e, death->pid, death->comm); /* what is not known is left out */
+		json_write(watch->json, &event);
+	}
 	if (!watch->text)
 		return;
 	begin_line(watch, e ? e->time : 0, death->comm, death->pid);
 	if (e) {
-		words_death(words, sizeof(words), e->task.tgid, &e->u.exit, e->unknown);
+		words_death(words, sizeof(words), (uint32_t)death->pid, &e->u.exit, e->unknown);
 		text_string(watch->text, words);
 	} else {
 		text_string(watch->text, "is gone; how it ended is not known here");
@@ -106,12 +87,13 @@ void watch_tell_absent(struct watch *watch, pid_t pid)
 		commands_add(watch->commands, &death);
 }
 
-static void tell_verdict(struct watch *watch, const struct knell_verdict *verdict,
+/* `pid`, `comm`: as they were when it was found; 0 and NULL: it was not we who found it. */
+static void tell_verdict(struct watch *watch, const struct knell_verdict *verdict, pid_t pid,
 			 const char comm[KNELL_COMM_LEN])
 {
 	struct death death = {
 		.kind = verdict->kind,
-		.pid = verdict->pid,
+		.pid = verdict->pid ? verdict->pid : pid,
 		.comm = comm,
 		.event = verdict->kind == KNELL_EXITED ? verdict->event : NULL,
 	};
@@ -139,7 +121,7 @@ void watch_on_verdict(struct knell_watch *w, const struct knell_verdict *verdict
 	(void)w;
 	watch_let_go(watched);
 	watched->watch->waiting--;
-	tell_verdict(watched->watch, verdict, watched->comm);
+	tell_verdict(watched->watch, verdict, watched->pid, watched->comm);
 }
 
 /* One of those that share a name or a cgroup; more may come. */
@@ -148,7 +130,7 @@ void watch_on_future(struct knell_watch *w, const struct knell_verdict *verdict,
 	struct watched *future = userdata;
 
 	(void)w;
-	tell_verdict(future->watch, verdict, *future->comm ? future->comm : NULL);
+	tell_verdict(future->watch, verdict, 0, *future->comm ? future->comm : NULL);
 }
 
 /* ---- a subtree ---- */

@@ -219,7 +219,7 @@ enum knell_verdict_kind {
 
 struct knell_verdict {
 	enum knell_verdict_kind kind;
-	pid_t pid;                       /* 0: by fd, absent by name or cgroup, or it has none */
+	pid_t pid;                       /* 0: see below */
 	uint64_t cookie;                 /* of the watch */
 	const struct knell_event *event; /* exited: the exit record; else NULL. Valid in the call */
 };
@@ -279,7 +279,9 @@ struct knell_watch_options {
  * zombies nor the caller, and with KNELL_W_FUTURE each that gets it, as birth and exec records tell
  * it; one that has the name only from its parent is let go if it gets another one at exec. None now
  * and no future: one verdict absent.
- * By fd: any descriptor whose hang-up or end means the death that you wait for, as a connected
+ * The verdict has its pid; 0 by fd, absent by name or cgroup, if it has none in our pid namespace,
+ * or by a pidfd of a process that was waited for before the watch was set: by then no pidfd knows
+ * it. By fd: any descriptor whose hang-up or end means the death that you wait for, as a connected
  * Unix socket to a peer, or a pipe: verdict gone. Nothing is read from it. Not a datagram socket.
  * At KNELL_AT_ANY only. The caller keeps it open until the verdict or the cancel.
  */

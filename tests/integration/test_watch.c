@@ -171,6 +171,74 @@ START_TEST(dead_and_another_users)
 }
 END_TEST
 
+/* A pipe that is full: whoever writes into it waits until it is drained. */
+static int full_pipe(const char *path)
+{
+	char bytes[4096] = "";
+	int fd;
+
+	mkfifo(path, 0600);
+	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	ck_assert(fd >= 0);
+	while (write(fd, bytes, sizeof(bytes)) > 0)
+		;
+	return fd;
+}
+
+static void drain(int fd)
+{
+	char bytes[4096];
+
+	while (read(fd, bytes, sizeof(bytes)) > 0)
+		;
+}
+
+/*
+ * It dies, and is waited for, after it was looked up and before its watch is set: by then no pidfd
+ * knows its number any more. What holds knell up in between is its complaint about another one.
+ */
+START_TEST(dead_while_opening)
+{
+	static const char *const outputs[] = { "-q", "--json" };
+	struct records records;
+	const struct record *record;
+	char *expected;
+	size_t i;
+
+	for (i = 0; i < 3; i++) {
+		pid_t pid = start_victim("kn-window");
+		struct tool watch = { .command = "watch", .how.err = "full" };
+		int fd = full_pipe("full");
+
+		watch.args = LIST("--exec=echo $KNELL_PID $KNELL_NAME >>told", number(pid),
+				  "2147483647", i ? outputs[i - 1] : "--all");
+		tool_start(&watch);
+		tool_await_holding(&watch, pid);
+		kill_victim(pid, SIGKILL);
+		while (process_state(watch.pid) != 'Z') {
+			drain(fd);
+			sleep_ms(2);
+		}
+		close(fd);
+		watch.how.err = "/dev/null";
+		tool_wait(&watch);
+		tool_expect_exit(&watch, 127); /* the other one */
+		if (i == 0)
+			expect_line(watch.out, pid, "");
+		ck_assert(asprintf(&expected, "%d kn-window\n", pid) > 0);
+		ck_assert_msg(strstr(read_file("told"), expected), "not told: %s",
+			      read_file("told"));
+		unlink("told");
+		if (i < 2)
+			continue;
+		read_records(&records, "watch.out");
+		record = find_record(&records, "exit", pid);
+		ck_assert_msg(record && !strcmp(record->name, "kn-window"), "no record: %s",
+			      watch.out);
+	}
+}
+END_TEST
+
 START_TEST(no_such_process)
 {
 	struct tool watch = { .command = "watch" };
@@ -731,6 +799,7 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, dead_but_not_waited_for);
 	tcase_add_test(tcase, dead_after_its_leader);
 	tcase_add_test(tcase, dead_and_another_users);
+	tcase_add_test(tcase, dead_while_opening);
 	tcase_add_test(tcase, no_such_process);
 	tcase_add_test(tcase, nonsense);
 	tcase_add_test(tcase, number_of_a_thread);

@@ -3,6 +3,7 @@
  * tool.c - runs `knell watch` and `knell trace` for tests, and processes for them to hear; see
  * tool.h.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -86,6 +87,40 @@ void tool_await_listening(const struct tool *tool)
 	while (!is_polling(tool->pid) && now() < end) {
 		if (process_state(tool->pid) == 'Z')
 			return; /* it ended: the test will say how */
+		sleep_ms(2);
+	}
+}
+
+static bool is_holding(pid_t holder, pid_t pid)
+{
+	char path[64], line[32];
+	struct dirent *entry;
+	bool found = false;
+	DIR *dir;
+
+	snprintf(line, sizeof(line), "\nPid:\t%d\n", pid);
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo", holder);
+	dir = opendir(path);
+	while (dir && !found && (entry = readdir(dir))) {
+		char file[400], *text;
+
+		snprintf(file, sizeof(file), "%s/%s", path, entry->d_name);
+		text = read_file(file);
+		found = text && strstr(text, line);
+		free(text);
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+void tool_await_holding(const struct tool *tool, pid_t pid)
+{
+	double end = now() + test_seconds(PATIENCE);
+
+	while (!is_holding(tool->pid, pid)) {
+		ck_assert_msg(now() < end && process_state(tool->pid) != 'Z', "%d is not held",
+			      pid);
 		sleep_ms(2);
 	}
 }

@@ -21,7 +21,9 @@ struct tool {
 
 void tool_start(struct tool *tool);
 void tool_await_listening(const struct tool *tool); /* it waits for events */
-void tool_wait(struct tool *tool);                  /* and reads what it wrote */
+/* It has looked this process up and holds it by a pidfd. */
+void tool_await_holding(const struct tool *tool, pid_t pid);
+void tool_wait(struct tool *tool); /* and reads what it wrote */
 void tool_run(struct tool *tool);
 
 /* Fails the test, showing stderr, unless it ended with this wait status, this exit code. */
