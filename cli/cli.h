@@ -29,6 +29,15 @@ int cmd_init(int argc, char **argv);
 /* "knell: TEXT" on stderr, in one write. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Can standard output be written to? 0, or -EBADF after a complaint: it is closed. */
+int check_stdout(void);
+
+/* Writes what stdio still has. 0, or STATUS_FAILED after a complaint: not all of it was written. */
+int end_stdout(void);
+
+/* "cannot write WHAT to PATH" and why; "-": standard output. */
+void complain_of_output(const char *what, const char *path, int error);
+
 /* A number of at most `max` in `text`: 0, or -EINVAL after a complaint that names the option. */
 int parse_number(const char *option, const char *text, uint32_t max, uint32_t *ret);
 

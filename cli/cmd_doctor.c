@@ -199,7 +199,7 @@ int cmd_doctor(int argc, char **argv)
 		       "do.\n"
 		       "      --table  only what each source can do, as Markdown\n"
 		       "Exit status: 0 if any works, 1 if none does.\n");
-		return fflush(stdout) == 0 ? 0 : STATUS_FAILED;
+		return end_stdout();
 	}
 	if ((option != -1 && option != 't') || optind < argc) {
 		if (option == -1 || option == 't')
@@ -212,9 +212,7 @@ int cmd_doctor(int argc, char **argv)
 		print_machine();
 		works = print_sources();
 	}
-	if (fflush(stdout) != 0) {
-		complain("doctor: cannot write: %s", strerror(errno));
+	if (end_stdout() != 0)
 		return STATUS_FAILED;
-	}
 	return works ? 0 : 1;
 }

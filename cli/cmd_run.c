@@ -146,7 +146,7 @@ static int parse_options(struct run_options *o, int argc, char **argv)
 	while ((option = getopt_long(argc, argv, "+qh", long_options, NULL)) != -1) {
 		if (option == 'h') {
 			print_help();
-			return fflush(stdout) == 0 ? 1 : -EINVAL;
+			return end_stdout() == 0 ? 1 : -EINVAL;
 		}
 		if (parse_option(o, option) < 0)
 			return -EINVAL;
@@ -191,6 +191,7 @@ static int open_engine(struct run *run)
 static int open_report(struct run *run)
 {
 	const char *path = run->options.report_path;
+	int r;
 
 	if (!path) {
 		run->report_file = stderr;
@@ -199,8 +200,9 @@ static int open_report(struct run *run)
 	run->report_file = fopen(path, "we");
 	if (run->report_file)
 		return 0;
-	complain("cannot write the report to '%s': %s", path, strerror(errno));
-	return -errno;
+	r = -errno;
+	complain_of_output("the report", path, r);
+	return r;
 }
 
 static int attach(struct run *run)
@@ -232,7 +234,7 @@ static int open_outputs(struct run *run)
 	if (o->json_path) {
 		r = json_open(&run->json, run->engine, o->json_path, o->threads ? JSON_THREADS : 0);
 		if (r < 0)
-			complain("cannot write JSON to '%s': %s", o->json_path, strerror(-r));
+			complain_of_output("JSON", o->json_path, r);
 	}
 	return r < 0 ? r : attach(run);
 }

@@ -270,7 +270,7 @@ static int parse_options(struct trace_options *o, int argc, char **argv)
 	while ((option = getopt_long(argc, argv, "qh", long_options, NULL)) != -1) {
 		if (option == 'h') {
 			print_help();
-			return fflush(stdout) == 0 ? -1 : STATUS_FAILED;
+			return end_stdout() == 0 ? -1 : STATUS_FAILED;
 		}
 		status = parse_option(o, option);
 		if (status)

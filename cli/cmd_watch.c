@@ -188,7 +188,7 @@ int cmd_watch(int argc, char **argv)
 	while ((option = getopt_long(argc, argv, "qh", long_options, NULL)) != -1) {
 		if (option == 'h') {
 			print_help();
-			return fflush(stdout) == 0 ? 0 : STATUS_FAILED;
+			return end_stdout();
 		}
 		if (parse_option(o, option) < 0)
 			return STATUS_FAILED;

@@ -152,10 +152,7 @@ static int tell(const struct why *why, const char *searched)
 	int status = why->options.json ? why_tell_json(why, searched, stdout)
 				       : why_tell(why, searched, stdout);
 
-	if (fflush(stdout) == 0 && !ferror(stdout))
-		return status;
-	complain("cannot write the answer: %s", strerror(errno));
-	return STATUS_FAILED;
+	return end_stdout() == 0 ? status : STATUS_FAILED;
 }
 
 /* Who lives has no death that a log could tell. */
@@ -213,7 +210,7 @@ int cmd_why(int argc, char **argv)
 	while ((option = getopt_long(argc, argv, "n:ah", long_options, NULL)) != -1) {
 		if (option == 'h') {
 			print_help();
-			return fflush(stdout) == 0 ? 0 : STATUS_FAILED;
+			return end_stdout();
 		}
 		status = parse_option(&request, option);
 		if (status)

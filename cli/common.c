@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * common.c - what several subcommands do alike: read times and reserves from options, wait until a
- * deadline, die of a signal. Owns no state.
+ * common.c - what several subcommands do alike: write to standard output, read times and reserves
+ * from options, wait until a deadline, die of a signal. Owns no state.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -17,6 +20,35 @@
 
 /* Longer than anybody waits, and far from the end of 64 bits. */
 #define MAX_SECONDS (UINT64_C(100) * 365 * 86400)
+
+int check_stdout(void)
+{
+	int flags = fcntl(STDOUT_FILENO, F_GETFL);
+
+	if (flags >= 0 && (flags & O_ACCMODE) != O_RDONLY)
+		return 0;
+	complain("cannot write to standard output: it is closed");
+	return -EBADF;
+}
+
+int end_stdout(void)
+{
+	errno = 0;
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return 0;
+	/* What failed before may have left no errno. */
+	if (errno != EBADF || check_stdout() == 0)
+		complain("cannot write to standard output: %s", strerror(errno ? errno : EIO));
+	return STATUS_FAILED;
+}
+
+void complain_of_output(const char *what, const char *path, int error)
+{
+	if (error == -EBADF && strcmp(path, "-") == 0)
+		complain("cannot write %s to standard output: it is closed", what);
+	else
+		complain("cannot write %s to '%s': %s", what, path, strerror(-error));
+}
 
 static uint64_t unit_seconds(const char *unit)
 {

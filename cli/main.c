@@ -86,19 +86,18 @@ static void print_help(FILE *file)
 
 /*
  * A descriptor that we open must never land on a number that stands for stdin, stdout or stderr and
- * was closed: messages would go into it. The fillers close at exec, so the command sees what the
+ * was closed: messages would go into it. The fillers are open the wrong way round, so that reading
+ * and writing fails as it would without them, and they close at exec, so the command sees what the
  * caller gave it.
  */
 static int fill_standard_fds(void)
 {
-	int fd;
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		int mode = fd == STDIN_FILENO ? O_WRONLY : O_RDONLY;
 
-	do {
-		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-		if (fd < 0)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", mode | O_CLOEXEC) < 0)
 			return -1;
-	} while (fd <= STDERR_FILENO);
-	close(fd);
+	}
 	return 0;
 }
 
@@ -126,11 +125,11 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
 		print_help(stdout);
-		return fflush(stdout) == 0 ? 0 : STATUS_FAILED;
+		return end_stdout();
 	}
 	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
 		printf("knell %s\n", KNELL_VERSION);
-		return fflush(stdout) == 0 ? 0 : STATUS_FAILED;
+		return end_stdout();
 	}
 	complain("'%s' is not a command; 'knell --help' lists them", argv[1]);
 	return STATUS_FAILED;

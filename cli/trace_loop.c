@@ -198,11 +198,14 @@ static int open_output(struct trace *trace)
 			      JSON_BY_HAND |
 				      (o->engine.flags & KNELL_O_THREADS ? JSON_THREADS : 0));
 		if (r < 0)
-			complain("cannot write JSON to '%s': %s", o->json, strerror(-r));
+			complain_of_output("JSON", o->json, r);
 		return r;
 	}
 	if (o->quiet)
 		return 0;
+	r = check_stdout();
+	if (r < 0)
+		return r;
 	trace->text = malloc(sizeof(*trace->text));
 	if (!trace->text) {
 		complain("no memory for the table");

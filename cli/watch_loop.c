@@ -190,7 +190,7 @@ static int open_outputs(struct watch *watch)
 	if (watch->options.json)
 		r = json_open(&watch->json, NULL, "-", JSON_BY_HAND);
 	if (r < 0)
-		complain("cannot write JSON: %s", strerror(-r));
+		complain_of_output("JSON", "-", r);
 	else if (watch->options.subtree)
 		r = knell_watcher_add(watch->engine,
 				      KNELL_MASK(KNELL_CLONE) | KNELL_MASK(KNELL_EXEC) |
@@ -206,6 +206,9 @@ static int prepare(struct watch *watch)
 	int r = 0;
 
 	if (!watch->options.json && !watch->options.quiet) {
+		r = check_stdout();
+		if (r < 0)
+			return r;
 		watch->text = malloc(sizeof(*watch->text));
 		if (!watch->text) {
 			complain("no memory for the output");

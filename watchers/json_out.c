@@ -11,7 +11,7 @@
 
 int json_out_open(struct json_out *out, const char *path)
 {
-	int fd = STDOUT_FILENO;
+	int fd = STDOUT_FILENO, flags = 0;
 
 	if (!path) {
 		out->fd = JSON_OUT_MEMORY;
@@ -20,10 +20,13 @@ int json_out_open(struct json_out *out, const char *path)
 	out->owns_fd = strcmp(path, "-") != 0;
 	if (out->owns_fd)
 		fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666);
-	else if (fcntl(fd, F_GETFD) < 0)
+	else
+		flags = fcntl(fd, F_GETFL);
+	if (fd < 0 || flags < 0)
 		return -errno;
-	if (fd < 0)
-		return -errno;
+	/* As the command fills it, if it was closed: nothing could ever be written. */
+	if (!out->owns_fd && (flags & O_ACCMODE) == O_RDONLY)
+		return -EBADF;
 	out->fd = fd;
 	return 0;
 }

@@ -257,6 +257,60 @@ START_TEST(all_three_closed)
 }
 END_TEST
 
+static void close_stdout(void)
+{
+	close(STDOUT_FILENO);
+}
+
+/* What cannot be told to anybody is not heard for nothing. */
+START_TEST(json_to_closed_stdout)
+{
+	struct run run = {
+		.options = LIST("--json=-"),
+		.json = "",
+		.command = LIST("/bin/sh", "-c", "echo >started"),
+		.how.prepare = close_stdout,
+	};
+
+	run_knell(&run);
+	expect_exit(&run, 125);
+	ck_assert_msg(strstr(run.err, "standard output"), "no reason: %s", run.err);
+	ck_assert_msg(!file_exists("started"), "the command was started");
+}
+END_TEST
+
+/* Closed, full, or to be read only: an answer that was not written is no success. */
+START_TEST(output_is_lost)
+{
+	static const char *const commands[][2] = {
+		{ "--help" },          { "--version" },
+		{ "doctor" },          { "doctor", "--table" },
+		{ "run", "--help" },   { "watch", "--help" },
+		{ "trace", "--help" }, { "doctor", "--help" },
+		{ "why", "--help" },   { "why", "1" },
+	};
+	static const struct spawn hows[] = {
+		{ .err = "err", .prepare = close_stdout },
+		{ .err = "err", .out = "/dev/full" },
+	};
+	size_t i, k;
+
+	for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		for (k = 0; k < sizeof(hows) / sizeof(hows[0]); k++) {
+			pid_t pid =
+				spawn(&hows[k], LIST(test_knell(), commands[i][0], commands[i][1]));
+			int status = await_exit(pid);
+			const char *err = read_file("err");
+
+			ck_assert_msg(
+				status == W_EXITCODE(125, 0) && strstr(err, "standard output"),
+				"knell %s %s: wait status %#x, %s", commands[i][0],
+				commands[i][1] ? commands[i][1] : "", (unsigned int)status, err);
+		}
+	}
+}
+END_TEST
+
 START_TEST(report_with_stderr_closed)
 {
 	struct run run = {
@@ -579,6 +633,8 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, unknown_subcommand);
 	tcase_add_test(tcase, stdin_and_stdout_pass_through);
 	tcase_add_test(tcase, all_three_closed);
+	tcase_add_test(tcase, json_to_closed_stdout);
+	tcase_add_test(tcase, output_is_lost);
 	tcase_add_test(tcase, report_with_stderr_closed);
 	tcase_add_test(tcase, nobody_reads_stderr);
 	tcase_add_test(tcase, nobody_reads_json);

@@ -399,6 +399,22 @@ START_TEST(duration)
 }
 END_TEST
 
+static void close_stdout(void)
+{
+	close(STDOUT_FILENO);
+}
+
+START_TEST(stdout_is_closed)
+{
+	struct tool tool = { .command = "trace", .how.prepare = close_stdout };
+
+	tool.args = LIST("--duration=0.2");
+	tool_expect_refused(&tool, 125, "standard output");
+	tool.args = LIST("--json", "--duration=0.2");
+	tool_expect_refused(&tool, 125, "standard output");
+}
+END_TEST
+
 START_TEST(nobody_reads)
 {
 	struct tool trace = { .command = "trace", .how.out = "pipe" };
@@ -567,5 +583,6 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, full_disk);
 	tcase_add_test(tcase, terminated);
 	tcase_add_test(tcase, json_to_a_file);
+	tcase_add_test(tcase, stdout_is_closed);
 	tcase_add_test(tcase, bad_input);
 }

@@ -720,6 +720,22 @@ START_TEST(json)
 }
 END_TEST
 
+static void close_stdout(void)
+{
+	close(STDOUT_FILENO);
+}
+
+START_TEST(stdout_is_closed)
+{
+	struct tool tool = { .command = "watch", .how.prepare = close_stdout };
+
+	tool.args = LIST(number(getpid()));
+	tool_expect_refused(&tool, 125, "standard output");
+	tool.args = LIST("--json", number(getpid()));
+	tool_expect_refused(&tool, 125, "standard output");
+}
+END_TEST
+
 START_TEST(nobody_reads)
 {
 	pid_t pid = start_victim("kn-pipe");
@@ -821,5 +837,6 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, json);
 	tcase_add_test(tcase, nobody_reads);
 	tcase_add_test(tcase, moments_of_death);
+	tcase_add_test(tcase, stdout_is_closed);
 	tcase_add_test(tcase, without_privileges);
 }
