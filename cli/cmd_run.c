@@ -15,6 +15,7 @@
 
 #include "cli.h"
 #include "run.h"
+#include "watchers/out.h"
 
 #define DEFAULT_GRACE 10
 #define MAX_GRACE     86400
@@ -197,10 +198,16 @@ static int open_report(struct run *run)
 		run->report_file = stderr;
 		return 0;
 	}
-	run->report_file = fopen(path, "we");
+	r = out_open(path);
+	run->report_file = r >= 0 ? fdopen(r, "w") : NULL;
 	if (run->report_file)
 		return 0;
-	r = -errno;
+	if (r >= 0) {
+		int fd = r;
+
+		r = -errno;
+		close(fd);
+	}
 	complain_of_output("the report", path, r);
 	return r;
 }

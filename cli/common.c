@@ -46,6 +46,10 @@ void complain_of_output(const char *what, const char *path, int error)
 {
 	if (error == -EBADF && strcmp(path, "-") == 0)
 		complain("cannot write %s to standard output: it is closed", what);
+	else if (error == -ENXIO)
+		complain("cannot write %s to '%s': nobody reads from it; if it is a FIFO start its "
+			 "reader first",
+			 what, path);
 	else
 		complain("cannot write %s to '%s': %s", what, path, strerror(-error));
 }

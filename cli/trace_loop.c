@@ -197,7 +197,7 @@ static int open_output(struct trace *trace)
 		r = json_open(&trace->json, NULL, o->json,
 			      JSON_BY_HAND |
 				      (o->engine.flags & KNELL_O_THREADS ? JSON_THREADS : 0));
-		if (r < 0)
+		if (r < 0 && r != -EINTR) /* Ctrl-C, while a reader was waited for */
 			complain_of_output("JSON", o->json, r);
 		return r;
 	}

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "json_out.h"
+#include "out.h"
 
 int json_out_open(struct json_out *out, const char *path)
 {
@@ -19,10 +20,12 @@ int json_out_open(struct json_out *out, const char *path)
 	}
 	out->owns_fd = strcmp(path, "-") != 0;
 	if (out->owns_fd)
-		fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666);
+		fd = out_open(path);
 	else
 		flags = fcntl(fd, F_GETFL);
-	if (fd < 0 || flags < 0)
+	if (fd < 0)
+		return fd;
+	if (flags < 0)
 		return -errno;
 	/* As the command fills it, if it was closed: nothing could ever be written. */
 	if (!out->owns_fd && (flags & O_ACCMODE) == O_RDONLY)

@@ -327,6 +327,49 @@ START_TEST(report_with_stderr_closed)
 }
 END_TEST
 
+/* It must not wait for a reader that never comes, with signals that it does not hear. */
+START_TEST(fifo_without_reader)
+{
+	static const char *const options[] = { "--json=fifo", "--report=fifo" };
+	size_t i;
+
+	mkfifo("fifo", 0600);
+	for (i = 0; i < 2; i++) {
+		struct run run = {
+			.options = LIST("-q", options[i]),
+			.json = "",
+			.command = LIST("/bin/sh", "-c", "echo >started"),
+		};
+
+		run_knell(&run);
+		expect_exit(&run, 125);
+		ck_assert_msg(strstr(run.err, "'fifo': nobody reads"), "no reason: %s", run.err);
+		ck_assert_msg(!file_exists("started"), "the command was started");
+	}
+}
+END_TEST
+
+/* A reader that is started beside knell may be the later of the two. */
+START_TEST(fifo_with_late_reader)
+{
+	struct run run = {
+		.options = LIST("--json=fifo"),
+		.json = "",
+		.command = LIST(test_program("tiny"), "7"),
+	};
+	struct records records;
+	pid_t reader;
+
+	mkfifo("fifo", 0600);
+	reader = spawn(NULL, LIST("/bin/sh", "-c", "sleep 0.1; cat fifo >copy"));
+	run_knell(&run);
+	expect_exit(&run, 7);
+	ck_assert_int_eq(await_exit(reader), 0);
+	read_records(&records, "copy");
+	ck_assert_uint_eq(count_events(&records, "exit"), test_source_is("none") ? 0 : 1);
+}
+END_TEST
+
 static void break_stderr(void)
 {
 	int pipefd[2];
@@ -636,6 +679,8 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, json_to_closed_stdout);
 	tcase_add_test(tcase, output_is_lost);
 	tcase_add_test(tcase, report_with_stderr_closed);
+	tcase_add_test(tcase, fifo_without_reader);
+	tcase_add_test(tcase, fifo_with_late_reader);
 	tcase_add_test(tcase, nobody_reads_stderr);
 	tcase_add_test(tcase, nobody_reads_json);
 	tcase_add_test(tcase, full_disk);

@@ -442,6 +442,15 @@ START_TEST(nobody_reads)
 }
 END_TEST
 
+START_TEST(fifo_without_reader)
+{
+	struct tool trace = { .command = "trace", .args = LIST("--json=fifo") };
+
+	mkfifo("fifo", 0600);
+	tool_expect_refused(&trace, 125, "'fifo': nobody reads");
+}
+END_TEST
+
 /* It hangs in a write; the second signal ends it at the latest. */
 START_TEST(reader_hangs)
 {
@@ -583,6 +592,7 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, full_disk);
 	tcase_add_test(tcase, terminated);
 	tcase_add_test(tcase, json_to_a_file);
+	tcase_add_test(tcase, fifo_without_reader);
 	tcase_add_test(tcase, stdout_is_closed);
 	tcase_add_test(tcase, bad_input);
 }
