@@ -45,13 +45,16 @@ struct trace {
 
 	uint64_t started; /* monotonic, ns */
 	uint64_t told, lost;
-	bool gaps;          /* something was lost */
-	struct lives lives; /* of the subtree */
+	bool gaps;                 /* something was lost */
+	struct lives lives;        /* of the subtree */
+	char comm[KNELL_COMM_LEN]; /* of its root, when it was found */
 	bool root_dead;
 	bool root_absent;
-	bool with_failed; /* a watcher found fault */
-	bool done;        /* --count is reached */
-	uint32_t unknown; /* what was said to be unknown: KNELL_U_* */
+	bool root_told;          /* its exit record was heard */
+	struct knell_event root; /* ... or is made of its verdict */
+	bool with_failed;        /* a watcher found fault */
+	bool done;               /* --count is reached */
+	uint32_t unknown;        /* what was said to be unknown: KNELL_U_* */
 	int status;
 };
 

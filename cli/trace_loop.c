@@ -52,19 +52,8 @@ static void notice_unknown(struct trace *trace, const struct knell_event *e)
 
 /* ---- hearing ---- */
 
-static int on_event(const struct knell_event *e, void *userdata)
+static void tell(struct trace *trace, const struct knell_event *e)
 {
-	struct trace *trace = userdata;
-
-	if (trace->options.pid)
-		lives_hear(&trace->lives, e);
-	if (trace->done || !(trace->options.kinds & KNELL_MASK(e->kind)))
-		return 0;
-	if (e->scope == KNELL_THREAD && !(trace->options.engine.flags & KNELL_O_THREADS))
-		return 0;
-	/* Who lived before us is no news; who was found after a loss is. */
-	if (e->flags & KNELL_F_RECONCILED && !trace->gaps)
-		return 0;
 	if (e->unknown & ~trace->unknown)
 		notice_unknown(trace, e);
 	trace->gaps |= e->kind == KNELL_GAP;
@@ -77,6 +66,24 @@ static int on_event(const struct knell_event *e, void *userdata)
 		json_write(trace->json, e);
 	else if (trace->text)
 		trace_print(trace, e);
+}
+
+static int on_event(const struct knell_event *e, void *userdata)
+{
+	struct trace *trace = userdata;
+
+	if (trace->options.pid)
+		lives_hear(&trace->lives, e);
+	if (e->kind == KNELL_EXIT && e->scope == KNELL_PROCESS && e->flags & KNELL_F_ROOT)
+		trace->root_told = true;
+	if (trace->done || !(trace->options.kinds & KNELL_MASK(e->kind)))
+		return 0;
+	if (e->scope == KNELL_THREAD && !(trace->options.engine.flags & KNELL_O_THREADS))
+		return 0;
+	/* Who lived before us is no news; who was found after a loss is. */
+	if (e->flags & KNELL_F_RECONCILED && !trace->gaps)
+		return 0;
+	tell(trace, e);
 	return 0;
 }
 
@@ -88,6 +95,16 @@ static void on_verdict(struct knell_watch *watch, const struct knell_verdict *ve
 	(void)watch;
 	trace->root_dead = true;
 	trace->root_absent = verdict->kind == KNELL_ABSENT;
+	task_death(&trace->root, verdict->kind == KNELL_EXITED ? verdict->event : NULL,
+		   trace->options.pid, trace->comm);
+}
+
+/* Of one that died before the source could hear of it, or whose record was lost: its verdict. */
+static void tell_root(struct trace *trace)
+{
+	if (trace->root_dead && !trace->root_absent && !trace->root_told && !trace->done &&
+	    trace->options.kinds & KNELL_MASK(KNELL_EXIT))
+		tell(trace, &trace->root);
 }
 
 static bool is_over(struct trace *trace)
@@ -103,27 +120,33 @@ static bool is_over(struct trace *trace)
 	return trace->lives.count == 0;
 }
 
-/* 0; -EPIPE, -EINTR: nobody reads; another -errno after a complaint. */
-static int hear(struct trace *trace)
+/* All of these: 0; -EPIPE, -EINTR: nobody reads; another -errno after a complaint. */
+
+static int flush(struct trace *trace)
 {
-	int heard = knell_dispatch(trace->engine), r = 0;
+	int r = 0;
 
 	if (trace->json)
 		r = json_flush(trace->json);
 	else if (trace->text)
 		r = text_flush(trace->text);
-	with_flush(&trace->options.with);
-	if (heard < 0) {
-		complain("the %s source broke: %s", knell_source(trace->engine),
-			 knell_last_error());
-		return heard;
-	}
 	if (r < 0 && r != -EPIPE && r != -EINTR)
 		complain("cannot write to %s: %s",
 			 trace->json && strcmp(trace->options.json, "-") != 0 ? trace->options.json
 									      : "standard output",
 			 strerror(-r));
 	return r;
+}
+
+static int hear(struct trace *trace)
+{
+	int heard = knell_dispatch(trace->engine), r = flush(trace);
+
+	with_flush(&trace->options.with);
+	if (heard < 0)
+		complain("the %s source broke: %s", knell_source(trace->engine),
+			 knell_last_error());
+	return heard < 0 ? heard : r;
 }
 
 static int loop(struct trace *trace, int stop_fd)
@@ -148,7 +171,12 @@ static int loop(struct trace *trace, int stop_fd)
 		r = hear(trace);
 	}
 	/* What is queued has happened before the end. */
-	return r == 0 && !trace->done ? hear(trace) : r;
+	if (r == 0 && !trace->done)
+		r = hear(trace);
+	if (r < 0)
+		return r;
+	tell_root(trace);
+	return flush(trace);
 }
 
 /* ---- opening ---- */
@@ -249,9 +277,7 @@ static int watch_subtree(struct trace *trace)
 /* Held before the engine is opened, which takes a moment in which it may die. */
 static int hold_process(struct trace *trace)
 {
-	char comm[KNELL_COMM_LEN];
-
-	trace->pidfd = task_hold(trace->options.pid, comm);
+	trace->pidfd = task_hold(trace->options.pid, trace->comm);
 	if (trace->pidfd >= 0)
 		return 0;
 	if (trace->pidfd == -ESRCH)

@@ -227,6 +227,50 @@ START_TEST(of_a_subtree)
 }
 END_TEST
 
+/*
+ * It is held, dies and is waited for before its watch is set. What holds knell up in between is a
+ * plugin that opens a FIFO for writing.
+ */
+static void trace_of_the_dead(struct tool *trace, const char *option)
+{
+	pid_t pid = start_victim("kn-window");
+	const char *plugin;
+	int fd;
+
+	ck_assert(asprintf((char **)&plugin, "--plugin=%s:hold", test_program("teller.so")) > 0);
+	mkfifo("hold", 0600);
+	trace->command = "trace";
+	trace->args = LIST(option, plugin, "--pid", number(pid));
+	tool_start(trace);
+	tool_await_holding(trace, pid);
+	kill_victim(pid, SIGKILL);
+	fd = open("hold", O_RDONLY | O_CLOEXEC); /* it goes on */
+	tool_wait(trace);
+	close(fd);
+	tool_expect_exit(trace, 0);
+	trace->pid = pid;
+}
+
+START_TEST(dead_while_opening)
+{
+	struct tool trace = { 0 }, json = { .name = "json" }, births = { .name = "births" };
+	struct records records;
+	const char *line;
+
+	trace_of_the_dead(&trace, "--kind=clone,exit");
+	ck_assert(asprintf((char **)&line, "\texit\t%d\t", trace.pid) > 0);
+	ck_assert_msg(strstr(trace.out, line) && line_count(trace.out) == 1, "%s", trace.out);
+	ck_assert_msg(strstr(trace.out, "\tkn-window\t"), "no name: %s", trace.out);
+	ck_assert_msg(strstr(trace.err, "1 event, 0 lost"), "%s", trace.err);
+	trace_of_the_dead(&json, "--json");
+	read_records(&records, "json.out");
+	ck_assert_uint_eq(count_events(&records, "exit"), 1);
+	ck_assert(find_record(&records, "exit", json.pid));
+	trace_of_the_dead(&births, "--kind=clone");
+	ck_assert_msg(!*births.out, "%s", births.out);
+}
+END_TEST
+
 START_TEST(arguments)
 {
 	struct tool trace = { .command = "trace", .args = LIST("--args", "--kind=exec") };
@@ -582,6 +626,7 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, of_a_user);
 	tcase_add_test(tcase, of_a_cgroup);
 	tcase_add_test(tcase, of_a_subtree);
+	tcase_add_test(tcase, dead_while_opening);
 	tcase_add_test(tcase, arguments);
 	tcase_add_test(tcase, table_for_programs);
 	tcase_add_test(tcase, table_for_people);
