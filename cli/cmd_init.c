@@ -5,7 +5,6 @@
  * engine, which hears the lives of all below the command, and knows the causes of deaths, where the
  * bpf source works. It owns the causes of those who died as our children and are not reaped yet.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,12 +13,12 @@
 #include <knell/knell.h>
 
 #include "cli.h"
+#include "inherited.h"
 #include "init.h"
 #include "plugins.h"
 #include "watchers/words.h"
 
-#define MAX_INHERITED 1024
-#define FIRST_SIZE    64 /* of the table: a power of two */
+#define FIRST_SIZE 64 /* of the table: a power of two */
 
 struct death {
 	pid_t pid; /* 0: free; -1: was told */
@@ -34,8 +33,7 @@ struct causes {
 	bool wanted;               /* the causes, for the log */
 	struct death *deaths;      /* open addressing, emptied when all were told */
 	size_t size, used, waiting;
-	int inherited[MAX_INHERITED];
-	size_t inherited_count;
+	struct inherited inherited;
 };
 
 /* ---- the table ---- */
@@ -139,28 +137,6 @@ static bool source_tell(void *data, pid_t pid, char *name, size_t size, char cau
 
 /* ---- opening ---- */
 
-/* 0; or an -errno: it is not known which they are, or they are too many. */
-static int find_inherited(struct causes *causes)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	struct dirent *entry;
-	int r = dir ? 0 : -errno;
-
-	while (dir && (entry = readdir(dir)) != NULL) {
-		int fd = (int)strtol(entry->d_name, NULL, 10);
-
-		if (fd <= STDERR_FILENO || fd == dirfd(dir))
-			continue;
-		if (causes->inherited_count == MAX_INHERITED)
-			r = -E2BIG;
-		else
-			causes->inherited[causes->inherited_count++] = fd;
-	}
-	if (dir)
-		closedir(dir);
-	return r;
-}
-
 static int load_plugins(struct causes *causes, const struct plugins *plugins)
 {
 	int r = knell_watcher_add(causes->engine, KNELL_MASK(KNELL_EXIT), on_exit_record, causes);
@@ -181,9 +157,9 @@ static int open_causes(struct causes *causes, const struct plugins *plugins)
 
 	if (r < 0)
 		return r;
-	r = find_inherited(causes);
+	r = inherited_find(&causes->inherited);
 	if (r < 0 && plugins->count)
-		complain("init: cannot tell which descriptors are open: %s", strerror(-r));
+		complain("init: no memory for the descriptors that are open");
 	if (r == 0 && (r = knell_open(&causes->engine, &options)) < 0 && plugins->count)
 		complain("init: --plugin needs the source bpf: %s", knell_last_error());
 	if (r < 0)
@@ -207,6 +183,7 @@ static int run_with_engine(const struct init_options *options, const struct plug
 
 	causes.wanted = options->log_orphans;
 	if (open_causes(&causes, plugins) < 0) {
+		inherited_free(&causes.inherited);
 		if (plugins->count)
 			return STATUS_FAILED;
 		if (options->verbosity >= VERBOSE_INFO)
@@ -214,12 +191,13 @@ static int run_with_engine(const struct init_options *options, const struct plug
 		return init_run(options, NULL);
 	}
 	source.fd = knell_fd(causes.engine);
-	source.inherited = causes.inherited;
-	source.inherited_count = causes.inherited_count;
+	source.inherited = causes.inherited.fds;
+	source.inherited_count = causes.inherited.count;
 	status = init_run(options, &source);
 	knell_dispatch(causes.engine); /* the last deaths, for plugins */
 	knell_close(causes.engine);
 	free(causes.deaths);
+	inherited_free(&causes.inherited);
 	return status;
 }
 

@@ -348,6 +348,7 @@ static void close_all(struct run *run)
 		json_close(run->json, NULL);
 	run->tree = tree_free(run->tree);
 	run->report = report_free(run->report);
+	inherited_free(&run->inherited);
 }
 
 static int exit_status(const struct run *run)
@@ -374,7 +375,11 @@ int cmd_run(int argc, char **argv)
 		with_close(&run.options.with);
 		return r > 0 ? 0 : STATUS_FAILED;
 	}
-	r = prepare(&run);
+	r = inherited_find(&run.inherited);
+	if (r < 0)
+		complain("no memory for the descriptors that are open");
+	if (r == 0)
+		r = prepare(&run);
 	if (r == 0)
 		r = run_start(&run);
 	if (r < 0) {

@@ -16,6 +16,7 @@
 
 #include <knell/knell.h>
 
+#include "inherited.h"
 #include "plugins.h"
 #include "watchers/json.h"
 #include "watchers/progress.h"
@@ -61,6 +62,7 @@ struct run {
 	FILE *report_file;
 
 	struct saved_signals signals;
+	struct inherited inherited; /* for the command alone */
 	int signal_fd;
 	int exec_fd; /* what kept the command from starting; closed by a successful exec */
 

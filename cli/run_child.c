@@ -106,6 +106,8 @@ int run_start(struct run *run)
 		close(fds[0]);
 		return pid;
 	}
+	/* The command has them: as if we were not there, it alone decides when they are closed. */
+	inherited_close(&run->inherited);
 	run->root = pid;
 	run->exec_fd = fds[0];
 	return 0;

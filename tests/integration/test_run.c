@@ -257,6 +257,44 @@ START_TEST(all_three_closed)
 }
 END_TEST
 
+static int pipe_to_command[2];
+
+static void put_pipe_on_3(void)
+{
+	int fd = dup(pipe_to_command[1]);
+
+	/* It survives exec, and is not one that the test keeps. */
+	if (dup2(fd, 3) < 0)
+		_exit(197);
+	if (fd != 3)
+		close(fd);
+}
+
+/* Who waits for the end of what the command closed (readiness) does not wait for Knell. */
+START_TEST(closed_by_the_command)
+{
+	struct run run = {
+		.options = LIST("-q"),
+		.command = LIST("/bin/sh", "-c", "echo ready >&3; exec 3>&-; read x <go"),
+		.how.prepare = put_pipe_on_3,
+	};
+	char text[16] = "";
+	ssize_t n, got = 0;
+
+	mkfifo("go", 0600);
+	ck_assert(!pipe2(pipe_to_command, O_CLOEXEC));
+	run_start(&run);
+	close(pipe_to_command[1]);
+	/* Does it end while the command lives? If not, the test runs out of time. */
+	while ((n = read(pipe_to_command[0], text + got, sizeof(text) - (size_t)got)) > 0)
+		got += n;
+	ck_assert_str_eq(text, "ready\n");
+	close(open("go", O_WRONLY | O_CLOEXEC));
+	run_wait(&run);
+	expect_exit(&run, 1); /* nothing to read */
+}
+END_TEST
+
 static void close_stdout(void)
 {
 	close(STDOUT_FILENO);
@@ -676,6 +714,7 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, unknown_subcommand);
 	tcase_add_test(tcase, stdin_and_stdout_pass_through);
 	tcase_add_test(tcase, all_three_closed);
+	tcase_add_test(tcase, closed_by_the_command);
 	tcase_add_test(tcase, json_to_closed_stdout);
 	tcase_add_test(tcase, output_is_lost);
 	tcase_add_test(tcase, report_with_stderr_closed);
