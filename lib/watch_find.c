@@ -10,7 +10,6 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
-#include <fts.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,21 +23,11 @@
 #include "pidfd.h"
 #include "watch.h"
 
-#define FIRST_CGROUPS 64u
-
-/* Is the cgroup with this id one of those? Ids are never used again. */
-struct cgroup {
-	uint64_t id; /* 0: an empty place */
-	bool inside;
-};
-
 struct finder {
 	char comm[KNELL_COMM_LEN]; /* by name; "": by cgroup */
 	char *directory;           /* of the cgroup */
 	char *path;                /* as /proc/PID/cgroup has it; "" for the root */
-	struct cgroup *cgroups;    /* those asked for so far: a hash table */
-	uint32_t cgroup_size;
-	uint32_t cgroup_count;
+	uint64_t cgroup;           /* its id, which is never used again */
 };
 
 struct finder *finder_free(struct finder *f)
@@ -47,7 +36,6 @@ struct finder *finder_free(struct finder *f)
 		return NULL;
 	free(f->directory);
 	free(f->path);
-	free(f->cgroups);
 	free(f);
 	return NULL;
 }
@@ -87,6 +75,7 @@ static int has_cgroup(pid_t pid, const char *top)
 {
 	char text[16384];
 	const char *line;
+	size_t length;
 	int r = knell_proc_read(pid, "cgroup", text, sizeof(text));
 
 	if (r < 0)
@@ -94,7 +83,11 @@ static int has_cgroup(pid_t pid, const char *top)
 	line = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
 	if (!line)
 		return 0;
-	return is_below(strchr(line, ':') + 2, top);
+	line = strchr(line, ':') + 2;
+	length = strcspn(line, "\n");
+	/* The root is "/" here, and "" to us. */
+	return (length == strlen(top) && strncmp(line, top, length) == 0) ||
+	       (!*top && length == 1 && *line == '/');
 }
 
 static int still_matches(struct knell_watch *w, pid_t pid)
@@ -240,6 +233,7 @@ static int resolve(struct finder *f, const char *path)
 {
 	char *root = NULL, *point = NULL, *end;
 	struct statfs fs;
+	struct stat st;
 	const char *top;
 	int r = find_mount(&root, &point);
 
@@ -262,40 +256,23 @@ static int resolve(struct finder *f, const char *path)
 	r = statfs(f->directory, &fs) < 0 ? -errno : 0;
 	if (r == 0 && (uint64_t)fs.f_type != CGROUP2_SUPER_MAGIC)
 		r = -ENOENT;
+	if (r == 0)
+		r = stat(f->directory, &st) < 0 ? -errno : 0;
 	if (r < 0)
 		return knell_fail(r, "there is no cgroup %s (%s): %s", *path ? path : "/",
 				  f->directory, strerror(-r));
+	f->cgroup = st.st_ino; /* that is its id */
 	return 0;
 }
 
-/* Calls fn for the directory of the cgroup and of each below it, until it returns not 0. */
-static int walk(struct finder *f, int (*fn)(void *userdata, const FTSENT *entry), void *userdata)
+static int add_members(struct knell_watch *w)
 {
-	char *const paths[] = { f->directory, NULL };
-	FTS *fts = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, NULL);
-	FTSENT *entry;
-	int r = 0;
-
-	if (!fts)
-		return knell_fail(-errno, "cannot read %s: %s", f->directory, strerror(errno));
-	/* What vanishes meanwhile is not there: no error. */
-	while (r == 0 && (entry = fts_read(fts)) != NULL) {
-		if (entry->fts_info == FTS_D)
-			r = fn(userdata, entry);
-	}
-	fts_close(fts);
-	return r;
-}
-
-static int add_members(void *userdata, const FTSENT *entry)
-{
-	struct knell_watch *w = userdata;
 	char *path, *line = NULL;
 	size_t size = 0;
 	FILE *file;
 	int r = 0;
 
-	if (asprintf(&path, "%s/cgroup.procs", entry->fts_path) < 0)
+	if (asprintf(&path, "%s/cgroup.procs", w->finder->directory) < 0)
 		return knell_fail(-ENOMEM, "no memory for a watch");
 	file = fopen(path, "re");
 	if (!file && (errno == EMFILE || errno == ENFILE || errno == EACCES))
@@ -323,77 +300,18 @@ int knell_watch_cgroup(struct knell_engine *engine, struct knell_watch **ret_wat
 		return r;
 	r = resolve(w->finder, path);
 	if (r == 0)
-		r = walk(w->finder, add_members, w);
+		r = add_members(w);
 	return end_find(w, ret_watch, r);
 }
 
 /* ---- those born later ---- */
 
-static struct cgroup *place_of(const struct finder *f, uint64_t id)
-{
-	uint32_t i = (uint32_t)((id * 0x9e3779b97f4a7c15u) >> 40);
-
-	for (;; i++) {
-		struct cgroup *place = &f->cgroups[i & (f->cgroup_size - 1)];
-
-		if (!place->id || place->id == id)
-			return place;
-	}
-}
-
-static bool grow_cgroups(struct finder *f)
-{
-	uint32_t size = f->cgroup_size;
-	struct cgroup *old = f->cgroups, *grown;
-
-	grown = calloc(size ? 2 * size : FIRST_CGROUPS, sizeof(*grown));
-	if (!grown)
-		return false;
-	f->cgroups = grown;
-	f->cgroup_size = size ? 2 * size : FIRST_CGROUPS;
-	for (uint32_t i = 0; i < size; i++) {
-		if (old[i].id)
-			*place_of(f, old[i].id) = old[i];
-	}
-	free(old);
-	return true;
-}
-
-static int remember(struct finder *f, uint64_t id, bool inside)
-{
-	struct cgroup *place;
-
-	if (2 * (f->cgroup_count + 1) > f->cgroup_size && !grow_cgroups(f))
-		return -ENOMEM;
-	place = place_of(f, id);
-	if (!place->id)
-		f->cgroup_count++;
-	*place = (struct cgroup){ .id = id, .inside = inside };
-	return 0;
-}
-
-static int remember_inside(void *userdata, const FTSENT *entry)
-{
-	return remember(userdata, entry->fts_statp->st_ino, true);
-}
-
-/* By id, which is the inode number of its directory. A new one may have been made below it. */
-static bool is_inside(struct finder *f, uint64_t id)
-{
-	if (!f->cgroup_size || !place_of(f, id)->id) {
-		walk(f, remember_inside, f);
-		if (!f->cgroup_size || !place_of(f, id)->id)
-			remember(f, id, false);
-	}
-	return f->cgroup_size && place_of(f, id)->inside;
-}
-
-static bool record_matches(struct finder *f, const struct knell_event *event)
+static bool record_matches(const struct finder *f, const struct knell_event *event)
 {
 	if (*f->comm)
 		return !(event->unknown & KNELL_U_COMM) &&
 		       strncmp(event->comm, f->comm, KNELL_COMM_LEN) == 0;
-	return !(event->unknown & KNELL_U_CGROUP) && event->cgroup && is_inside(f, event->cgroup);
+	return !(event->unknown & KNELL_U_CGROUP) && event->cgroup == f->cgroup;
 }
 
 static struct target *find_target(struct knell_watch *w, const struct knell_task_id *id)

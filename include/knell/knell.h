@@ -275,7 +275,7 @@ struct knell_watch_options {
  * By pidfd (the caller keeps it) or pid: one process. A pid that does not exist: verdict absent; a
  * thread's tid that is no process: -EINVAL.
  * By name (comm, at most 15 bytes) or cgroup (an absolute path below the cgroup v2 mount, as in
- * /proc/PID/cgroup; the cgroups below it count, too): each process that has it now, but neither
+ * /proc/PID/cgroup; those below it are others): each process that has it now, but neither
  * zombies nor the caller, and with KNELL_W_FUTURE each that gets it, as birth and exec records tell
  * it; one that has the name only from its parent is let go if it gets another one at exec. None now
  * and no future: one verdict absent.

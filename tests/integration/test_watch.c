@@ -563,6 +563,48 @@ START_TEST(future_cgroup)
 }
 END_TEST
 
+/* With --future as without it, and as in knell trace: those below it are in other cgroups. */
+START_TEST(cgroup_below)
+{
+	struct cgroup cgroup;
+	const char *why;
+	struct tool watch = { .command = "watch" };
+	char below[600], procs[700];
+	pid_t living, born, own;
+
+	if (!test_source_is("bpf"))
+		test_skip("the %s source tells no cgroups", test_source());
+	why = cgroup_with_kill(&cgroup);
+	if (why)
+		test_skip("%s", why);
+	snprintf(below, sizeof(below), "%s/below", cgroup.dir);
+	ck_assert(!mkdir(below, 0755));
+	snprintf(procs, sizeof(procs), "%s/cgroup.procs", below);
+	living = start_victim("kn-below");
+	write_file(procs, number(living));
+	watch.args = LIST("--future", strdup(strrchr(cgroup.dir, '/')));
+	tool_start(&watch);
+	tool_await_listening(&watch);
+	born = spawn(NULL, LIST("/bin/sh", "-c", "echo $$ >$0; $1 6; exit 7", procs,
+				test_program("tiny")));
+	ck_assert_int_eq(await_exit(born), W_EXITCODE(7, 0));
+	kill_victim(living, SIGKILL);
+	/* What is told after all that shows that nothing of it was. */
+	own = spawn(NULL, LIST("/bin/sh", "-c", "echo $$ >$0/cgroup.procs; $1 5; exit 4",
+			       cgroup.dir, test_program("tiny")));
+	ck_assert_int_eq(await_exit(own), W_EXITCODE(4, 0));
+	sleep_ms(200);
+	kill(watch.pid, SIGINT);
+	tool_wait(&watch);
+	rmdir(below);
+	cgroup_remove(&cgroup);
+	tool_expect_status(&watch, W_EXITCODE(0, SIGINT));
+	ck_assert_msg(strstr(watch.out, "exited 5"), "nothing was heard: %s", watch.out);
+	ck_assert_msg(!strstr(watch.out, "exited 6") && !strstr(watch.out, "kn-below "),
+		      "of a cgroup below:\n%s", watch.out);
+}
+END_TEST
+
 /* ---- descendants ---- */
 
 START_TEST(subtree)
@@ -829,6 +871,7 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, cgroup_vanishes);
 	tcase_add_test(tcase, future_name);
 	tcase_add_test(tcase, future_cgroup);
+	tcase_add_test(tcase, cgroup_below);
 	tcase_add_test(tcase, subtree);
 	tcase_add_test(tcase, exec_environment);
 	tcase_add_test(tcase, exec_for_each_death);
