@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,6 +16,8 @@
 
 /* From <linux/exportfs.h>, which is not for user space. */
 #define FILEID_KERNFS 0xfe
+
+#define LOOK UINT64_C(1000000000) /* ns */
 
 /* "36 35 98:0 /root /mnt options - cgroup2 ...": the fifth field, if the type is ours. */
 static bool mount_of_line(char *line, char *mount, size_t size)
@@ -134,4 +137,38 @@ int cgroup_find(struct cgroup *ret, const char *name)
 	}
 	complain("there is no cgroup '%s': '%s' is no directory", ret->path, ret->dir);
 	return -ENOENT;
+}
+
+int cgroup_life_begin(struct cgroup_life *life, const struct cgroup *cgroup)
+{
+	*life = (struct cgroup_life){ .dir = strdup(cgroup->dir), .id = cgroup->id };
+	if (life->dir)
+		return 0;
+	complain("no memory for the name of a cgroup");
+	return -ENOMEM;
+}
+
+void cgroup_life_end(struct cgroup_life *life)
+{
+	free(life->dir);
+	*life = (struct cgroup_life){ 0 };
+}
+
+bool cgroup_life_look(struct cgroup_life *life, uint64_t now, bool quiet)
+{
+	struct stat st;
+
+	if (!life->dir || now < life->next)
+		return false;
+	life->next = now + LOOK;
+	if (life->gone) {
+		cgroup_life_end(life);
+		return true;
+	}
+	/* One of the same name is another one. */
+	life->gone = stat(life->dir, &st) < 0 ? errno == ENOENT || errno == ENODEV
+					      : st.st_ino != life->id;
+	if (life->gone && !quiet)
+		complain("cgroup '%s' was removed: nobody can be born into it any more", life->dir);
+	return false;
 }

@@ -115,8 +115,9 @@ static int parse_comm(struct knell_filter *filter, const char *text)
 	return 0;
 }
 
-static int parse_cgroup(struct knell_filter *filter, const char *text)
+static int parse_cgroup(struct trace_options *o, const char *text)
 {
+	struct knell_filter *filter = &o->engine.filter;
 	struct cgroup cgroup;
 	int r;
 
@@ -126,7 +127,11 @@ static int parse_cgroup(struct knell_filter *filter, const char *text)
 		return STATUS_FAILED;
 	}
 	r = cgroup_find(&cgroup, text);
-	filter->cgroup = r == 0 ? cgroup.id : 0;
+	if (r == 0) {
+		filter->cgroup = cgroup.id;
+		cgroup_life_end(&o->cgroup);
+		r = cgroup_life_begin(&o->cgroup, &cgroup);
+	}
 	return r == 0 ? 0 : r == -ENOENT ? STATUS_NOT_FOUND : STATUS_FAILED;
 }
 
@@ -209,7 +214,7 @@ static int parse_option(struct trace_options *o, int option)
 	case OPT_COMM:
 		return parse_comm(&o->engine.filter, optarg);
 	case OPT_CGROUP:
-		return parse_cgroup(&o->engine.filter, optarg);
+		return parse_cgroup(o, optarg);
 	case OPT_KIND:
 		return parse_kinds(o, optarg);
 	case OPT_THREADS:
@@ -290,6 +295,7 @@ int cmd_trace(int argc, char **argv)
 
 	if (status) {
 		with_close(&trace.options.with);
+		cgroup_life_end(&trace.options.cgroup);
 		return status > 0 ? status : 0;
 	}
 	return trace_run(&trace);

@@ -14,6 +14,7 @@
 
 #include <knell/knell.h>
 
+#include "cgroup.h"
 #include "lives.h"
 #include "plugins.h"
 #include "text.h"
@@ -28,6 +29,7 @@ struct trace_options {
 	const char *json; /* NULL: the table */
 	bool quiet;       /* no table */
 	struct with_list with;
+	struct cgroup_life cgroup;
 	uint64_t count;    /* end after so many events; 0: never */
 	uint64_t duration; /* end after so many ns; 0: never */
 

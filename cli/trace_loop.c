@@ -151,6 +151,7 @@ static int hear(struct trace *trace)
 
 static int loop(struct trace *trace, int stop_fd)
 {
+	struct cgroup_life *cgroup = &trace->options.cgroup;
 	uint64_t deadline = trace->options.duration ? trace->started + trace->options.duration : 0;
 	int r = 0;
 
@@ -160,9 +161,13 @@ static int loop(struct trace *trace, int stop_fd)
 			{ .fd = knell_fd(trace->engine), .events = POLLIN },
 		};
 
-		if (deadline && monotonic_now() >= deadline)
+		uint64_t until = deadline, now = monotonic_now();
+
+		if ((deadline && now >= deadline) || cgroup_life_look(cgroup, now, false))
 			break;
-		if (poll(fds, 2, poll_until(deadline)) < 0 && errno != EINTR)
+		if (cgroup->dir && (!until || cgroup->next < until))
+			until = cgroup->next;
+		if (poll(fds, 2, poll_until(until)) < 0 && errno != EINTR)
 			return -errno;
 		if (fds[0].revents)
 			stop_drain();
@@ -305,6 +310,7 @@ static void close_all(struct trace *trace)
 	trace->with_failed = with_close(&trace->options.with);
 	trace->engine = knell_close(trace->engine);
 	lives_free(&trace->lives);
+	cgroup_life_end(&trace->options.cgroup);
 	free(trace->text);
 	if (trace->pidfd >= 0)
 		close(trace->pidfd);

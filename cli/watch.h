@@ -42,7 +42,8 @@ struct watch_options {
 struct watched {
 	struct watch *watch;
 	pid_t pid;
-	int pidfd; /* open until its verdict */
+	int pidfd;                 /* open until its verdict */
+	struct cgroup_life cgroup; /* of those that are born into it later */
 	char comm[KNELL_COMM_LEN];
 };
 
@@ -65,6 +66,7 @@ struct watch {
 	size_t count, room;
 	size_t waiting;         /* of them, without a verdict */
 	struct watched *future; /* one for each target, with the name that was asked for */
+	size_t coming;          /* of them, those that somebody may still be born to */
 	struct lives lives;
 
 	uint64_t deaths; /* that were told */

@@ -69,15 +69,29 @@ static int set_one_future(struct watch *watch, const char *target, struct watche
 	if (*target == '@') {
 		snprintf(future->comm, sizeof(future->comm), "%s", target + 1);
 		r = knell_watch_name(watch->engine, NULL, future->comm, o);
+		watch->coming++;
 	} else if (*target == '/') {
 		r = cgroup_find(&cgroup, target);
 		if (r < 0) {
 			watch->absent += r == -ENOENT;
 			return r;
 		}
+		r = cgroup_life_begin(&future->cgroup, &cgroup);
+		if (r < 0)
+			return r;
+		watch->coming++;
 		r = knell_watch_cgroup(watch->engine, NULL, cgroup.path, o);
 	}
 	return r < 0 ? refuse(watch, target, r) : 0;
+}
+
+static void forget_future(struct watch *watch)
+{
+	for (int i = 0; watch->future && i < watch->options.target_count; i++)
+		cgroup_life_end(&watch->future[i].cgroup);
+	free(watch->future);
+	watch->future = NULL;
+	watch->coming = 0;
 }
 
 static int set_future(struct watch *watch, const struct knell_watch_options *given)
@@ -86,7 +100,7 @@ static int set_future(struct watch *watch, const struct knell_watch_options *giv
 	struct knell_watch_options o = *given;
 	int r = 0;
 
-	free(watch->future); /* of another source */
+	forget_future(watch); /* that of another source */
 	watch->future = calloc(count, sizeof(*watch->future));
 	if (!watch->future) {
 		complain("no memory for so many targets");
@@ -235,13 +249,32 @@ static bool is_over(struct watch *watch)
 {
 	if (stop_signal() || (watch->options.any && watch->deaths))
 		return true;
-	if (watch->waiting || watch->options.future || !watch->engine)
+	if (watch->waiting || watch->coming || !watch->engine)
 		return !watch->engine;
 	/* A lost death must not keep us waiting for it. */
 	if (watch->options.subtree && watch->lives.unsure && watch->lives.count &&
 	    lives_reconcile(&watch->lives, watch->engine) < 0)
 		return true;
 	return watch->lives.count == 0;
+}
+
+/* Looks after cgroups that may be removed; returns when it is to be called again, 0: never. */
+static uint64_t look_at_cgroups(struct watch *watch)
+{
+	uint64_t now = monotonic_now(), next = 0;
+
+	for (int i = 0; watch->future && i < watch->options.target_count; i++) {
+		struct cgroup_life *life = &watch->future[i].cgroup;
+
+		if (cgroup_life_look(life, now, watch->options.quiet))
+			watch->coming--;
+		if (life->dir && (!next || life->next < next))
+			next = life->next;
+	}
+	/* Nobody was ever there, and nobody comes. */
+	if (watch->options.future && !watch->coming && !watch->deaths && !watch->waiting)
+		watch->absent++;
+	return next;
 }
 
 /* 0, or -errno after a complaint; -EPIPE and -EINTR without. */
@@ -274,9 +307,15 @@ static int loop(struct watch *watch, int stop_fd, uint64_t deadline)
 			{ .fd = stop_fd, .events = POLLIN },
 			{ .fd = knell_fd(watch->engine), .events = POLLIN },
 		};
+		uint64_t look = look_at_cgroups(watch);
 		bool late;
 
-		if (poll(fds, 2, poll_until(deadline)) < 0 && errno != EINTR)
+		if (is_over(watch))
+			break;
+		if (poll(fds, 2,
+			 poll_until(deadline && (!look || deadline < look) ? deadline : look)) <
+			    0 &&
+		    errno != EINTR)
 			return -errno;
 		late = deadline && monotonic_now() >= deadline;
 		if (fds[0].revents)
@@ -350,7 +389,7 @@ static int close_all(struct watch *watch)
 		free(watch->list[i]);
 	}
 	free(watch->list);
-	free(watch->future);
+	forget_future(watch);
 	free(watch->text);
 	lives_free(&watch->lives);
 	commands_free(watch->commands);

@@ -202,6 +202,33 @@ START_TEST(of_a_cgroup)
 }
 END_TEST
 
+START_TEST(cgroup_vanishes)
+{
+	struct cgroup cgroup;
+	const char *why, *option;
+	struct tool trace = { .command = "trace" };
+	pid_t pid;
+
+	if (!test_source_is("bpf"))
+		test_skip("the %s source tells no cgroups", test_source());
+	why = cgroup_with_kill(&cgroup);
+	if (why)
+		test_skip("%s", why);
+	ck_assert(asprintf((char **)&option, "--cgroup=%s", cgroup.dir) > 0);
+	trace.args = LIST(option);
+	tool_start(&trace);
+	tool_await_listening(&trace);
+	pid = spawn(NULL, LIST("/bin/sh", "-c", "echo $$ >$0/cgroup.procs; exec $1 7", cgroup.dir,
+			       test_program("tiny")));
+	ck_assert_int_eq(await_exit(pid), W_EXITCODE(7, 0));
+	cgroup_remove(&cgroup);
+	tool_wait(&trace);
+	tool_expect_exit(&trace, 0);
+	ck_assert_msg(strstr(trace.err, "was removed"), "no notice: %s", trace.err);
+	ck_assert_msg(strstr(trace.out, "exited 7"), "a death is missing: %s", trace.out);
+}
+END_TEST
+
 START_TEST(of_a_subtree)
 {
 	struct tool trace = { .command = "trace" };
@@ -625,6 +652,7 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, of_a_name);
 	tcase_add_test(tcase, of_a_user);
 	tcase_add_test(tcase, of_a_cgroup);
+	tcase_add_test(tcase, cgroup_vanishes);
 	tcase_add_test(tcase, of_a_subtree);
 	tcase_add_test(tcase, dead_while_opening);
 	tcase_add_test(tcase, arguments);

@@ -563,6 +563,38 @@ START_TEST(future_cgroup)
 }
 END_TEST
 
+START_TEST(future_cgroup_vanishes)
+{
+	struct cgroup cgroup;
+	const char *why;
+	struct tool watch = { .command = "watch" };
+	pid_t pid;
+	int i;
+
+	if (!test_source_is("bpf"))
+		test_skip("the %s source tells no cgroups", test_source());
+	for (i = 0; i < 2; i++) {
+		why = cgroup_with_kill(&cgroup);
+		if (why)
+			test_skip("%s", why);
+		watch.args = LIST("--future", strdup(strrchr(cgroup.dir, '/')));
+		tool_start(&watch);
+		tool_await_listening(&watch);
+		if (i == 1) {
+			pid = spawn(NULL,
+				    LIST("/bin/sh", "-c", "echo $$ >$0/cgroup.procs; $1 6; exit 7",
+					 cgroup.dir, test_program("tiny")));
+			ck_assert_int_eq(await_exit(pid), W_EXITCODE(7, 0));
+		}
+		cgroup_remove(&cgroup);
+		tool_wait(&watch);
+		tool_expect_exit(&watch, i == 0 ? 127 : 0);
+		ck_assert_msg(strstr(watch.err, "was removed"), "no notice: %s", watch.err);
+		ck_assert_int_eq(strstr(watch.out, "exited 6") != NULL, i == 1);
+	}
+}
+END_TEST
+
 /* With --future as without it, and as in knell trace: those below it are in other cgroups. */
 START_TEST(cgroup_below)
 {
@@ -871,6 +903,7 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, cgroup_vanishes);
 	tcase_add_test(tcase, future_name);
 	tcase_add_test(tcase, future_cgroup);
+	tcase_add_test(tcase, future_cgroup_vanishes);
 	tcase_add_test(tcase, cgroup_below);
 	tcase_add_test(tcase, subtree);
 	tcase_add_test(tcase, exec_environment);
