@@ -47,6 +47,7 @@ const void *knell_given_back(const void *memory);
 #define register_kprobe(...)           KNELL_REGISTER((register_kprobe)(__VA_ARGS__))
 #define smpboot_register_percpu_thread(...)                                                        \
 	KNELL_REGISTER((smpboot_register_percpu_thread)(__VA_ARGS__))
+#define cpuhp_setup_state(...)         KNELL_REGISTER((cpuhp_setup_state)(__VA_ARGS__))
 #define cpuhp_setup_state_nocalls(...) KNELL_REGISTER((cpuhp_setup_state_nocalls)(__VA_ARGS__))
 #define misc_register(...)             KNELL_REGISTER((misc_register)(__VA_ARGS__))
 

@@ -8,6 +8,7 @@
  * first bit of its pending mask adds it, and the reaper takes the mask when it is off the list.
  */
 #include <linux/cpuhotplug.h>
+#include <linux/kthread.h>
 #include <linux/llist.h>
 #include <linux/moduleparam.h>
 #include <linux/percpu.h>
@@ -31,7 +32,7 @@ struct reaper {
 
 static DEFINE_PER_CPU_ALIGNED(struct reaper, reapers);
 static DEFINE_PER_CPU(struct task_struct *, reaper_threads);
-static enum cpuhp_state moving;
+static enum cpuhp_state moving, parking;
 
 static void wake(void)
 {
@@ -99,7 +100,25 @@ static struct smp_hotplug_thread reaper_hotplug = {
 	.thread_fn = reaper_run,
 	.setup = reaper_setup,
 	.thread_comm = "knell/%u",
+	.selfparking = true, /* by the two functions below */
 };
+
+/*
+ * A function that a reaper calls may sleep, and the reaper cannot park before it returns. The
+ * kernel parks such threads in the order in which they came, under PREEMPT_RT those that run timers
+ * first, so whoever sleeps then sleeps for ever, and the CPU never goes offline. This comes before.
+ */
+static int reaper_park(unsigned int cpu)
+{
+	kthread_park(per_cpu(reaper_threads, cpu));
+	return 0;
+}
+
+static int reaper_unpark(unsigned int cpu)
+{
+	kthread_unpark(per_cpu(reaper_threads, cpu));
+	return 0;
+}
 
 /* Runs on another CPU when this one is dead: nothing is added to its list any more. */
 static int move_news(unsigned int dead)
@@ -133,6 +152,13 @@ int knell_reapers_start(void)
 		return error;
 	}
 	moving = error;
+	error = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "knell:online", reaper_unpark, reaper_park);
+	if (error < 0) {
+		cpuhp_remove_state_nocalls(moving);
+		smpboot_unregister_percpu_thread(&reaper_hotplug);
+		return error;
+	}
+	parking = error;
 	return 0;
 }
 
@@ -141,6 +167,7 @@ void knell_reapers_stop(void)
 {
 	unsigned int cpu;
 
+	cpuhp_remove_state(parking);
 	cpuhp_remove_state_nocalls(moving);
 	smpboot_unregister_percpu_thread(&reaper_hotplug);
 	for_each_possible_cpu (cpu)
