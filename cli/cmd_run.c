@@ -25,7 +25,7 @@ static void print_help(void)
 	printf("Usage: knell run [OPTION...] [--] COMMAND [ARG...]\n\n"
 	       "Runs COMMAND, hears every process that descends from it, and reports at its "
 	       "end.\n\n"
-	       "  --source=NAME     bpf, ptrace or none; auto: the best that works (default)\n"
+	       "  --source=NAME     bpf, ptrace, connector, none; auto: the best that works (default)\n"
 	       "  --orphans=MODE    leave (default), wait for or kill what outlives COMMAND\n"
 	       "  --grace=SECONDS   with --orphans=kill: from TERM to KILL (default: %d)\n"
 	       "  --report=FILE     write the report to FILE instead of standard error\n"
