@@ -25,7 +25,8 @@ static void print_help(void)
 	printf("Usage: knell run [OPTION...] [--] COMMAND [ARG...]\n\n"
 	       "Runs COMMAND, hears every process that descends from it, and reports at its "
 	       "end.\n\n"
-	       "  --source=NAME     bpf, ptrace, connector, none; auto: the best that works (default)\n"
+	       "  --source=NAME     bpf, ptrace, connector, none; auto: the best that works "
+	       "(default)\n"
 	       "  --orphans=MODE    leave (default), wait for or kill what outlives COMMAND\n"
 	       "  --grace=SECONDS   with --orphans=kill: from TERM to KILL (default: %d)\n"
 	       "  --report=FILE     write the report to FILE instead of standard error\n"
@@ -294,7 +295,9 @@ static void print_report(struct run *run)
 		r = -errno;
 	run->report_file = NULL;
 	if (r < 0)
-		complain("the report could not be written: %s", strerror(-r));
+		complain_of_output(
+			"the report",
+			run->options.report_path ? run->options.report_path : "standard error", r);
 }
 
 static void close_json(struct run *run)

@@ -408,6 +408,22 @@ START_TEST(fifo_with_late_reader)
 }
 END_TEST
 
+START_TEST(report_to_full_disk)
+{
+	struct run run = {
+		.options = LIST("--report=/dev/full"),
+		.command = LIST(test_program("tiny"), "7"),
+	};
+
+	if (!file_exists("/dev/full"))
+		test_skip("there is no /dev/full here");
+	run_knell(&run);
+	expect_exit(&run, 7);
+	ck_assert_msg(strstr(run.err, "/dev/full") && strstr(run.err, strerror(ENOSPC)),
+		      "file or reason is missing: %s", run.err);
+}
+END_TEST
+
 static void break_stderr(void)
 {
 	int pipefd[2];
@@ -718,6 +734,7 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, json_to_closed_stdout);
 	tcase_add_test(tcase, output_is_lost);
 	tcase_add_test(tcase, report_with_stderr_closed);
+	tcase_add_test(tcase, report_to_full_disk);
 	tcase_add_test(tcase, fifo_without_reader);
 	tcase_add_test(tcase, fifo_with_late_reader);
 	tcase_add_test(tcase, nobody_reads_stderr);
