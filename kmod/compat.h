@@ -19,6 +19,7 @@
 #include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/seccomp.h>
 #include <linux/version.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0) || LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
@@ -30,8 +31,22 @@
 	void name(void *unused, struct task_struct *task, unsigned long clone_flags)
 #define KNELL_PROBE_EXEC(name)                                                                     \
 	void name(void *unused, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
-#define KNELL_PROBE_EXIT(name) void name(void *unused, struct task_struct *task)
-#define KNELL_PROBE_FREE(name) void name(void *unused, struct task_struct *task)
+#define KNELL_PROBE_EXIT(name)   void name(void *unused, struct task_struct *task)
+#define KNELL_PROBE_FREE(name)   void name(void *unused, struct task_struct *task)
+#define KNELL_PROBE_RENAME(name) void name(void *unused, struct task_struct *task, const char *comm)
+
+#define KNELL_PROBE_SIGNAL(name)                                                                   \
+	void name(void *unused, int signo, struct kernel_siginfo *info, struct task_struct *task,  \
+		  int group, int result)
+
+/* Of signal_generate's results, those that mean that the signal was queued. */
+static inline bool knell_was_queued(int result)
+{
+	return result == 0 /* TRACE_SIGNAL_DELIVERED */ || result == 4 /* ..._LOSE_INFO */;
+}
+
+/* kernel/seccomp.c: a task that seccomp killed. */
+#define KNELL_SECCOMP_MODE_DEAD (SECCOMP_MODE_FILTER + 1)
 
 /*
  * The process of a pidfd, counted; NULL: the file is none. pidfd_pid() is not exported, nor is

@@ -142,7 +142,7 @@ static void fill_queue(struct knell_session *session, struct knell_watch *watch,
 		watch->exit_told = true;
 		ready_add(session, watch, KNELL_ITEM_EXIT);
 	}
-	if (pending & KNELL_PENDING_FREE)
+	if (pending & KNELL_PENDING_FREE && watch->root->mask & KNELL_MASK(KNELL_FREE))
 		ready_add(session, watch, KNELL_ITEM_FREE);
 	if (lost_any(session) && list_empty(&session->gap.link))
 		list_add_tail(&session->gap.link, &session->ready);
@@ -175,13 +175,73 @@ void knell_root_set(struct knell_root *root)
 		knell_root_end(root);
 }
 
+/*
+ * The process is told of again, because it lives: unless its exit is in the queue already. False:
+ * it is, or nobody wants to know.
+ */
+bool knell_tell_living(struct knell_watch *watch)
+{
+	struct knell_session *session = watch->root->session;
+	struct knell_item *item = &watch->items[KNELL_ITEM_LIVING];
+	bool told = false;
+
+	spin_lock(&session->lock);
+	if (!session->closed && !watch->root->ended && !watch->exit_told &&
+	    list_empty(&item->link)) {
+		told = true;
+		/* Told as found alive: that is enough. */
+		if (watch->found && !watch->birth_told) {
+			tell_birth(session, watch);
+		} else {
+			tell_birth(session, watch);
+			ready_add(session, watch, KNELL_ITEM_LIVING);
+		}
+	}
+	spin_unlock(&session->lock);
+	return told;
+}
+
+/* Was this process's exit given to the reader? */
+bool knell_exit_was_read(struct knell_watch *watch)
+{
+	struct knell_session *session = watch->root->session;
+	bool was;
+
+	spin_lock(&session->lock);
+	was = watch->exit_told && list_empty(&watch->items[KNELL_ITEM_EXIT].link);
+	spin_unlock(&session->lock);
+	return was;
+}
+
+/*
+ * The dead whose exit was told keep their watch until they are freed, for who joins them meanwhile,
+ * and for the last account. Nobody may wait for them, so when they have half of the watches the
+ * oldest give theirs back. session->lock is held.
+ */
+static void give_up_dead(struct knell_root *root)
+{
+	struct knell_watch *watch;
+
+	while ((watch = knell_root_oldest_dead(root))) {
+		/* Else its free is on its way. */
+		if (!test_and_set_bit(KNELL_CLAIM_FREE, &watch->claimed)) {
+			watch->given_up = true;
+			if (root->mask & KNELL_MASK(KNELL_FREE) && !root->ended)
+				ready_add(root->session, watch, KNELL_ITEM_FREE);
+			atomic_dec(&root->alive); /* not the last one: it is wide */
+			knell_watch_unhash(watch);
+		}
+		knell_watch_put(watch);
+	}
+}
+
 /* Called by a reaper, with what was pending of a watch that it has a hold on. */
 void knell_deliver(struct knell_watch *watch, unsigned int pending)
 {
 	struct knell_root *root = watch->root;
 	struct knell_session *session = root->session;
 	unsigned int last =
-		root->mask & KNELL_MASK(KNELL_FREE) ? KNELL_PENDING_FREE : KNELL_PENDING_EXIT;
+		knell_root_waits_for_free(root) ? KNELL_PENDING_FREE : KNELL_PENDING_EXIT;
 	bool over = false;
 
 	if (!session) {
@@ -200,6 +260,9 @@ void knell_deliver(struct knell_watch *watch, unsigned int pending)
 		over = atomic_dec_and_test(&root->alive);
 	} else if (pending & KNELL_PENDING_GAP) {
 		over = !atomic_read(&root->alive);
+	} else if (pending & KNELL_PENDING_EXIT && knell_root_keeps_dead(root)) {
+		if (knell_root_dead(watch))
+			give_up_dead(root);
 	}
 	if (over)
 		over = knell_root_detach(root);

@@ -54,9 +54,10 @@ enum knell_pending {
 
 /* What waits in a session's queue for its reader. */
 enum knell_item_kind {
-	KNELL_ITEM_INIT, /* these four are in the watch itself ... */
+	KNELL_ITEM_INIT, /* these five are in the watch itself ... */
 	KNELL_ITEM_CLONE,
 	KNELL_ITEM_EXIT,
+	KNELL_ITEM_LIVING,
 	KNELL_ITEM_FREE,
 	KNELL_ITEMS_OF_WATCH,
 	KNELL_ITEM_LINE, /* ... this one in a line of the stream, */
@@ -80,11 +81,21 @@ struct knell_moment {
 	char comm[KNELL_COMM_LEN];
 };
 
+/* Signals that a process got: the last of each kind is kept for its death. */
+enum knell_note_kind {
+	KNELL_NOTE_KILL,
+	KNELL_NOTE_TERM,  /* TERM, INT, HUP */
+	KNELL_NOTE_OTHER, /* what ends a process by default, and faults */
+	KNELL_NOTES
+};
+
 struct knell_death {
 	struct knell_moment at;
 	s32 status;
 	u32 unknown;
-	struct knell_usage usage;
+	u8 reason;                /* what the process itself shows; KNELL_R_NONE: nothing */
+	struct knell_usage usage; /* times by ticks */
+	u64 runtime;              /* their sum, exactly */
 };
 
 struct knell_watch {
@@ -100,24 +111,52 @@ struct knell_watch {
 	refcount_t refs;
 	bool hashed; /* in the table and among root->members: root->lock */
 
-	bool found; /* it lived already when it was taken in */
+	bool found; /* it lived already when it was taken in, ... */
+	bool late;  /* ... or was dead: when it died is not known */
+
+	/* Written under root->lock, and by a joiner later. */
+	u64 cookie;
+	bool inherit; /* its children are taken in */
+	bool top;     /* someone asked for this very process */
 
 	/* Under session->lock. */
 	bool birth_told;
 	bool exit_told;
+	bool given_up;               /* its free is not waited for */
 	struct knell_watch *creator; /* counted, until the birth is told */
 	struct knell_watch *later;   /* next to tell of, while a line of creators is told */
 	struct knell_item items[KNELL_ITEMS_OF_WATCH];
 
-	struct list_head member; /* root->members, or root->reserve: root->lock */
+	struct list_head member; /* root->members, ->dead or ->reserve: root->lock */
+	bool dead;               /* on root->dead */
+	bool ran;                /* it ran exec: by the process itself */
 	u64 start;
+	struct knell_signal notes[KNELL_NOTES]; /* signo 0: none; under the process's siglock */
+	u64 peak_before; /* pages: the peak of memory before it ran this program */
 	struct knell_moment birth;
 	struct knell_clone clone;
 	struct knell_death death; /* written by who claimed the exit, before it is pending */
 	u64 freed;                /* likewise, the free */
 	u32 freed_cpu;
 	struct knell_usage final;
+	u64 final_runtime;
 	struct rcu_head rcu;
+};
+
+/* Whom a root of everybody's takes in: KNELL_KMOD_MATCH_*. */
+struct knell_match {
+	u32 match;
+	u32 uid;
+	u64 cgroup;
+	char comm[KNELL_COMM_LEN];
+};
+
+/* A thread whose next process joins: it is only compared. */
+struct knell_armed {
+	struct task_struct *task; /* NULL: none */
+	u64 start;
+	u64 cookie;
+	struct knell_watch *watch; /* of the reserve */
 };
 
 struct knell_root {
@@ -133,10 +172,15 @@ struct knell_root {
 
 	raw_spinlock_t lock;
 	struct list_head members;
+	struct list_head dead; /* told so, and kept until they are freed; the oldest first */
+	u32 dead_count;
 	struct list_head reserve;
+	u32 used, peak; /* of the reserve, now and at most */
+	struct knell_armed armed;
+	struct knell_match match;
 	struct knell_watch *block; /* the reserve's memory */
 	atomic_t alive;            /* processes of it that live, beyond the reserve, too, ... */
-				   /* ... and who sets it; everybody's: and one for ever */
+				   /* ... and who sets it; all, group: and one for ever */
 
 	/* Those beyond the reserve: a bit for each process number. */
 	unsigned long *beyond;
@@ -176,6 +220,7 @@ struct knell_session {
 	char *scratch;               /* where a record is put together: under reading */
 	unsigned int armed;          /* hooks that it holds: under setting */
 	atomic_t places;             /* watches that its roots hold */
+	struct pid_namespace *ns;    /* of who opened it, counted: senders' numbers are its */
 
 	spinlock_t lock;
 	bool closed;
@@ -203,6 +248,8 @@ enum knell_hook {
 	KNELL_HOOK_FREE,
 	KNELL_HOOK_DEAD,
 	KNELL_HOOK_IDS,
+	KNELL_HOOK_RENAME,
+	KNELL_HOOK_SIGNAL,
 	KNELL_HOOKS
 };
 int knell_hooks_find(void);
@@ -215,12 +262,39 @@ void knell_moment_take(struct knell_moment *moment, struct task_struct *task);
 void knell_moment_drop(struct knell_moment *moment);
 bool knell_group_is_dead(struct task_struct *task);
 void knell_death_take(struct knell_death *death, struct task_struct *task);
-void knell_usage_final(struct knell_usage *usage, const struct signal_struct *signal);
+void knell_death_take_late(struct knell_death *death, struct task_struct *leader);
+void knell_usage_final(struct knell_usage *usage, u64 *ret_runtime,
+		       const struct signal_struct *signal);
+void knell_usage_split(struct knell_usage *usage, u64 runtime);
 
 /* watch.c */
 extern struct hlist_head *knell_buckets;
 extern unsigned int knell_hash_bits;
 extern atomic_t knell_wide;
+extern struct list_head knell_wide_roots;
+
+/* Has it no process of its own? Then it lasts until it is ended, and others join it. */
+static inline bool knell_root_is_wide(const struct knell_root *root)
+{
+	return root->flags & (KNELL_KMOD_ALL | KNELL_KMOD_GROUP);
+}
+
+/* Are the dead kept in mind until they are freed, for who joins late? Nobody joins a table's. */
+static inline bool knell_root_keeps_dead(const struct knell_root *root)
+{
+	return knell_root_is_wide(root) && !root->session->joined;
+}
+
+static inline bool knell_root_waits_for_free(const struct knell_root *root)
+{
+	return knell_root_keeps_dead(root) || root->mask & KNELL_MASK(KNELL_FREE);
+}
+
+/* Does a reaper call functions of a module when it is delivered? */
+static inline bool knell_watch_calls(const struct knell_watch *watch)
+{
+	return !watch->root->session || watch->root->session->joined;
+}
 
 static inline struct hlist_head *knell_bucket(const struct signal_struct *signal)
 {
@@ -233,6 +307,11 @@ static inline bool knell_may_watch(const struct signal_struct *signal)
 	return READ_ONCE(knell_bucket(signal)->first) || atomic_read(&knell_wide);
 }
 
+/* Each watch of the process that has this signal_struct now. */
+#define for_each_watch(watch, signal_)                                                             \
+	hlist_for_each_entry_rcu (watch, knell_bucket(signal_), hash)                              \
+		if (watch->signal == (signal_) && watch->pid == knell_tgid_of(signal_))
+
 int knell_table_init(void);
 void knell_table_exit(void);
 u64 knell_table_places(void);
@@ -241,8 +320,8 @@ int knell_root_new(struct knell_root **ret_root, struct knell_session *session,
 		   const struct knell_kmod_watch *request);
 void knell_root_put(struct knell_root *root);
 int knell_root_begin(struct knell_root *root, struct task_struct *leader, struct pid *pid);
-void knell_root_begin_all(struct knell_root *root);
-void knell_root_take_in(struct knell_root *root);
+void knell_root_begin_wide(struct knell_root *root);
+int knell_root_arm(struct knell_root *root, bool on, u64 cookie);
 void knell_root_end(struct knell_root *root);
 void knell_watch_put(struct knell_watch *watch);
 void knell_watch_unhash(struct knell_watch *watch);
@@ -255,10 +334,37 @@ void knell_table_free(struct task_struct *task);
 void knell_table_exec(struct task_struct *task, pid_t old_pid, const char *name);
 void knell_table_ids(struct task_struct *task, const struct cred *new, const struct cred *old);
 
+/* watch.c for living.c: in an RCU section. */
+struct knell_watch *knell_watch_of(const struct knell_root *root,
+				   const struct signal_struct *signal);
+struct knell_watch *knell_watch_settle(struct knell_root *root, struct knell_watch *creator,
+				       struct task_struct *task, struct pid *pid, bool found,
+				       unsigned long clone_flags);
+bool knell_watch_claim_absent(struct knell_watch *watch);
+void knell_watch_queue(struct knell_watch *watch, unsigned int pending);
+void knell_died_beyond(struct knell_root *root, pid_t nr);
+
+/* living.c: the first two in probes, too. */
+bool knell_root_wants(const struct knell_root *root, struct task_struct *task, const char *comm);
+void knell_follow(struct task_struct *task, const char *comm);
+void knell_root_take_in(struct knell_root *root);
+int knell_root_join(struct knell_root *root, struct task_struct *leader, struct pid *pid,
+		    const struct knell_kmod_watch *request);
+bool knell_root_dead(struct knell_watch *watch);
+struct knell_watch *knell_root_oldest_dead(struct knell_root *root);
+void knell_session_living(struct knell_session *session);
+
+/* signal.c */
+void knell_table_signal(struct task_struct *target, int signo, const struct kernel_siginfo *info);
+u8 knell_cause_of(struct task_struct *task);
+void knell_fill_cause(struct knell_event *event, const struct knell_watch *watch,
+		      struct pid_namespace *ns);
+
 /* reap.c */
 int knell_reapers_start(void);
 void knell_reapers_stop(void);
 void knell_reap_queue(struct knell_watch *watch, unsigned int pending);
+void knell_reap_all(void);
 void knell_reap_stats(struct knell_kmod_stats *stats);
 
 /* deliver.c: from a reaper to a session's queue, and the stream. */
@@ -268,6 +374,8 @@ void knell_line_push(struct knell_line *line);
 void knell_line_put(struct knell_session *session, struct knell_line *line);
 bool knell_root_detach(struct knell_root *root);
 void knell_root_set(struct knell_root *root);
+bool knell_tell_living(struct knell_watch *watch);
+bool knell_exit_was_read(struct knell_watch *watch);
 void knell_ready_purge(struct knell_session *session, const struct knell_root *root);
 struct knell_watch *knell_item_watch(struct knell_item *item);
 

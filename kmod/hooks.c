@@ -53,6 +53,26 @@ static KNELL_PROBE_FREE(on_free)
 	rcu_read_unlock();
 }
 
+/* The kernel holds the target's siglock. Most signals are a parent's SIGCHLD. */
+static KNELL_PROBE_SIGNAL(on_signal)
+{
+	if (signo == SIGCHLD || !knell_may_watch(task->signal) || !knell_was_queued(result))
+		return;
+	rcu_read_lock();
+	knell_table_signal(task, signo, info);
+	rcu_read_unlock();
+}
+
+/* The name is not changed yet. A process's name is its leader's. */
+static KNELL_PROBE_RENAME(on_rename)
+{
+	if (!knell_may_watch(task->signal) || task->group_leader != task)
+		return;
+	rcu_read_lock();
+	knell_follow(task, comm);
+	rcu_read_unlock();
+}
+
 /* proc_exit_connector(task) runs when memory and files are gone and the parent was told. */
 static int on_dead(struct kprobe *probe, struct pt_regs *regs)
 {
@@ -89,6 +109,8 @@ static struct hook {
 	[KNELL_HOOK_EXEC] = { .name = "sched_process_exec", .probe = on_exec },
 	[KNELL_HOOK_EXIT] = { .name = "sched_process_exit", .probe = on_exit },
 	[KNELL_HOOK_FREE] = { .name = "sched_process_free", .probe = on_free },
+	[KNELL_HOOK_RENAME] = { .name = "task_rename", .probe = on_rename },
+	[KNELL_HOOK_SIGNAL] = { .name = "signal_generate", .probe = on_signal },
 	[KNELL_HOOK_DEAD] = { .name = "proc_exit_connector", .handler = on_dead },
 	[KNELL_HOOK_IDS] = { .name = "commit_creds", .handler = on_creds },
 };

@@ -6,6 +6,7 @@
  * pid namespace has for them, 0 where it has none.
  */
 #include <linux/pid_namespace.h>
+#include <linux/sched.h>
 #include <linux/string.h>
 
 #include "engine.h"
@@ -30,8 +31,8 @@ static void fill_head(struct knell_event *event, const struct knell_watch *watch
 	} else {
 		event->unknown |= KNELL_U_PARENT;
 	}
-	event->cookie = watch->root->cookie;
-	if (watch == &watch->root->self)
+	event->cookie = READ_ONCE(watch->cookie);
+	if (READ_ONCE(watch->top))
 		event->flags |= KNELL_F_ROOT;
 }
 
@@ -48,6 +49,43 @@ static u32 fill_birth(struct knell_event *event, const struct knell_watch *watch
 	return KNELL_EVENT_HEAD + sizeof(event->u.clone);
 }
 
+/* As it is now; nothing, if it was released since this was asked for: its exit comes next. */
+static u32 fill_living(struct knell_event *event, const struct knell_watch *watch,
+		       struct pid_namespace *ns)
+{
+	struct knell_moment now;
+	struct task_struct *task;
+
+	rcu_read_lock();
+	task = pid_task(watch->pid, PIDTYPE_TGID);
+	if (task)
+		knell_moment_take(&now, task);
+	rcu_read_unlock();
+	if (!task)
+		return 0;
+	event->kind = KNELL_CLONE;
+	fill_head(event, watch, &now, ns);
+	knell_moment_drop(&now);
+	event->flags |= KNELL_F_RECONCILED;
+	event->u.clone = watch->clone;
+	if (watch->found)
+		event->unknown |= KNELL_U_FLAGS;
+	return KNELL_EVENT_HEAD + sizeof(event->u.clone);
+}
+
+/*
+ * The kernel's peak is that of all programs that the process ran, and begins at what it was forked
+ * from. One that is not above what it was before the first exec is not this program's own.
+ */
+static void fill_peak(struct knell_event *event, struct knell_usage *usage,
+		      const struct knell_watch *watch)
+{
+	if (!watch->peak_before || usage->maxrss > watch->peak_before << PAGE_SHIFT)
+		return;
+	event->unknown |= KNELL_U_RSS;
+	usage->maxrss = 0;
+}
+
 static u32 fill_exit(struct knell_event *event, const struct knell_watch *watch,
 		     struct pid_namespace *ns)
 {
@@ -56,8 +94,13 @@ static u32 fill_exit(struct knell_event *event, const struct knell_watch *watch,
 	event->kind = KNELL_EXIT;
 	fill_head(event, watch, &death->at, ns);
 	event->unknown |= death->unknown;
+	if (watch->late)
+		event->flags |= KNELL_F_RECONCILED;
 	event->u.exit.status = death->status;
+	knell_fill_cause(event, watch, ns);
 	event->u.exit.usage = death->usage;
+	knell_usage_split(&event->u.exit.usage, death->runtime);
+	fill_peak(event, &event->u.exit.usage, watch);
 	return KNELL_EVENT_HEAD + sizeof(event->u.exit);
 }
 
@@ -67,9 +110,17 @@ static u32 fill_free(struct knell_event *event, const struct knell_watch *watch,
 {
 	event->kind = KNELL_FREE;
 	fill_head(event, watch, &watch->death.at, ns);
+	if (watch->given_up) {
+		event->flags |= KNELL_F_GIVEN_UP;
+		event->unknown |= KNELL_U_TIMES | KNELL_U_RSS | KNELL_U_FAULTS;
+		event->time = ktime_get_boottime_ns();
+		return KNELL_EVENT_HEAD + sizeof(event->u.free);
+	}
 	event->time = watch->freed;
 	event->cpu = watch->freed_cpu;
 	event->u.free.usage = watch->final;
+	knell_usage_split(&event->u.free.usage, watch->final_runtime);
+	fill_peak(event, &event->u.free.usage, watch);
 	return KNELL_EVENT_HEAD + sizeof(event->u.free);
 }
 
@@ -146,6 +197,9 @@ u32 knell_record_make(char *buffer, struct knell_item *item, struct knell_sessio
 		break;
 	case KNELL_ITEM_CLONE:
 		size = fill_birth(event, watch, KNELL_CLONE, ns);
+		break;
+	case KNELL_ITEM_LIVING:
+		size = fill_living(event, watch, ns);
 		break;
 	case KNELL_ITEM_EXIT:
 		size = fill_exit(event, watch, ns);

@@ -44,6 +44,7 @@ static u32 watch_limit(void)
 
 static void session_free(struct knell_session *session)
 {
+	put_pid_ns(session->ns);
 	kvfree(session->lines);
 	kfree(session->scratch);
 	kfree(session);
@@ -92,6 +93,7 @@ int knell_session_new(struct knell_session **ret_session)
 		atomic_dec(&sessions);
 		return -ENOMEM;
 	}
+	session->ns = get_pid_ns(task_active_pid_ns(current));
 	session->lines = kvcalloc(count, sizeof(*session->lines), GFP_KERNEL_ACCOUNT);
 	session->scratch = kmalloc(KNELL_RECORD_MAX, GFP_KERNEL_ACCOUNT);
 	if (!session->lines || !session->scratch) {
@@ -178,7 +180,7 @@ void knell_session_consumed(struct knell_session *session, struct knell_item *it
 		more = atomic64_sub_return(gap->births, &session->lost_births) |
 		       atomic64_sub_return(gap->deaths, &session->lost_deaths) |
 		       atomic64_sub_return(gap->others, &session->lost_others);
-	} else if (item->kind != KNELL_ITEM_GAP) {
+	} else if (event->size) {
 		session->seq++;
 	}
 	if (more)
@@ -229,6 +231,10 @@ static ssize_t knell_read(struct file *file, char __user *buffer, size_t size, l
 		if (mutex_lock_interruptible(&session->reading))
 			return -ERESTARTSYS;
 		done = read_ready(session, buffer, size);
+		if (!done) {
+			knell_reap_all();
+			done = read_ready(session, buffer, size);
+		}
 		mutex_unlock(&session->reading);
 		if (done)
 			return done;
@@ -303,12 +309,22 @@ static int process_of(int fd, struct pid **ret_pid, struct task_struct **ret_lea
 	return 0;
 }
 
-static unsigned int hooks_for(const struct knell_kmod_watch *request)
+static unsigned int hooks_for(const struct knell_session *session,
+			      const struct knell_kmod_watch *request)
 {
 	unsigned int hooks = BIT(KNELL_HOOK_EXIT);
 
-	if (request->flags & (KNELL_KMOD_SUBTREE | KNELL_KMOD_ALL))
+	if (request->flags & (KNELL_KMOD_SUBTREE | KNELL_KMOD_ALL | KNELL_KMOD_GROUP))
 		hooks |= BIT(KNELL_HOOK_NEWTASK);
+	/* The dead are kept in mind until they are freed, for who joins late. */
+	if (request->flags & (KNELL_KMOD_ALL | KNELL_KMOD_GROUP) && !session->joined)
+		hooks |= BIT(KNELL_HOOK_FREE);
+	if (request->flags & KNELL_KMOD_CAUSE)
+		hooks |= BIT(KNELL_HOOK_SIGNAL);
+	if (request->match)
+		hooks |= BIT(KNELL_HOOK_EXEC);
+	if (request->match & KNELL_KMOD_MATCH_COMM)
+		hooks |= BIT(KNELL_HOOK_RENAME);
 	if (request->flags & KNELL_KMOD_DEAD)
 		hooks |= BIT(KNELL_HOOK_DEAD) | BIT(KNELL_HOOK_FREE);
 	if (request->mask & KNELL_MASK(KNELL_FREE))
@@ -321,7 +337,7 @@ static unsigned int hooks_for(const struct knell_kmod_watch *request)
 }
 
 /*
- * Takes places from the session's limit, arms hooks, and sets the watch. Leader: NULL for all.
+ * Takes places from the session's limit, arms hooks, and sets the watch. Leader: NULL if wide.
  * session->setting is held.
  */
 int knell_session_watch(struct knell_session *session, const struct knell_kmod_watch *request,
@@ -338,7 +354,7 @@ int knell_session_watch(struct knell_session *session, const struct knell_kmod_w
 		atomic_sub(wanted, &session->places);
 		return -ENOSPC;
 	}
-	error = knell_hooks_arm(hooks_for(request), &session->armed);
+	error = knell_hooks_arm(hooks_for(session, request), &session->armed);
 	if (!error)
 		error = knell_root_new(&root, session, request);
 	if (error) {
@@ -349,7 +365,7 @@ int knell_session_watch(struct knell_session *session, const struct knell_kmod_w
 	if (leader)
 		error = knell_root_begin(root, leader, pid);
 	else
-		knell_root_begin_all(root);
+		knell_root_begin_wide(root);
 	spin_lock(&session->lock);
 	if (!error)
 		hash_add(session->roots, &root->by_cookie, root->cookie);
@@ -365,19 +381,89 @@ int knell_session_watch(struct knell_session *session, const struct knell_kmod_w
 	return error;
 }
 
+#define KNOWN_FLAGS                                                                                \
+	(KNELL_KMOD_SUBTREE | KNELL_KMOD_DEAD | KNELL_KMOD_ALL | KNELL_KMOD_FOUND |                \
+	 KNELL_KMOD_GROUP | KNELL_KMOD_JOIN | KNELL_KMOD_CAUSE)
+#define KNOWN_MATCH (KNELL_KMOD_MATCH_UID | KNELL_KMOD_MATCH_CGROUP | KNELL_KMOD_MATCH_COMM)
+
+static bool valid_flags(const struct knell_kmod_watch *request)
+{
+	const u32 one = KNELL_KMOD_SUBTREE | KNELL_KMOD_FOUND; /* for those with a process */
+
+	if (request->flags & ~KNOWN_FLAGS)
+		return false;
+	switch (request->flags & (KNELL_KMOD_ALL | KNELL_KMOD_GROUP | KNELL_KMOD_JOIN)) {
+	case 0:
+		return !request->reserve || request->flags & KNELL_KMOD_SUBTREE;
+	case KNELL_KMOD_ALL:
+		return request->pidfd == -1 && !(request->flags & one);
+	case KNELL_KMOD_GROUP:
+		return request->pidfd == -1 && !(request->flags & (one | KNELL_KMOD_DEAD));
+	case KNELL_KMOD_JOIN: /* the rest is as the joined one has it */
+		return !request->mask && !request->reserve &&
+		       !(request->flags & (KNELL_KMOD_FOUND | KNELL_KMOD_DEAD | KNELL_KMOD_CAUSE));
+	}
+	return false;
+}
+
 static bool valid(const struct knell_kmod_watch *request)
 {
-	const u32 wide = request->flags & (KNELL_KMOD_SUBTREE | KNELL_KMOD_ALL);
+	if (request->mask & ~KNELL_KMOD_KINDS || request->reserved || request->reserved2)
+		return false;
+	if (request->match & ~KNOWN_MATCH || (request->match && !(request->flags & KNELL_KMOD_ALL)))
+		return false;
+	if (request->group && !(request->flags & KNELL_KMOD_JOIN))
+		return false;
+	return valid_flags(request);
+}
 
-	if (request->flags &
-	    ~(KNELL_KMOD_SUBTREE | KNELL_KMOD_DEAD | KNELL_KMOD_ALL | KNELL_KMOD_FOUND))
-		return false;
-	if (request->mask & ~KNELL_KMOD_KINDS || request->reserved)
-		return false;
-	if (request->flags & KNELL_KMOD_ALL &&
-	    (request->pidfd != -1 || request->flags & (KNELL_KMOD_SUBTREE | KNELL_KMOD_FOUND)))
-		return false;
-	return !request->reserve || wide;
+/* The session's wide root of this cookie, counted. */
+static struct knell_root *wide_root(struct knell_session *session, u64 cookie)
+{
+	struct knell_root *root, *found = NULL;
+
+	spin_lock(&session->lock);
+	hash_for_each_possible (session->roots, root, by_cookie, cookie)
+		if (root->cookie == cookie && knell_root_is_wide(root) &&
+		    refcount_inc_not_zero(&root->refs)) {
+			found = root;
+			break;
+		}
+	spin_unlock(&session->lock);
+	return found;
+}
+
+/*
+ * Watches that are on their way back to a reserve are there afterwards: deaths are delivered, the
+ * freed come through RCU, are delivered, and come back through RCU.
+ */
+static void make_room(void)
+{
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		knell_reap_all();
+		rcu_barrier();
+	}
+}
+
+static int join_root(struct knell_session *session, const struct knell_kmod_watch *request,
+		     struct task_struct *leader, struct pid *pid)
+{
+	struct knell_root *root = wide_root(session, request->group);
+	int error;
+
+	if (!root)
+		return -ENOENT;
+	error = knell_root_join(root, leader, pid, request);
+	if (error == -ENOSPC) {
+		make_room();
+		error = knell_root_join(root, leader, pid, request);
+	}
+	if (!error && request->flags & KNELL_KMOD_SUBTREE)
+		knell_root_take_in(root);
+	knell_root_put(root);
+	return error;
 }
 
 /* Who watches everybody sees what ptrace_may_access() would not let him see otherwise. */
@@ -409,6 +495,8 @@ static int ioctl_watch(struct knell_session *session, struct knell_kmod_watch *r
 		return -EINVAL;
 	if (request->flags & KNELL_KMOD_ALL)
 		error = may_watch_all();
+	else if (request->flags & KNELL_KMOD_GROUP)
+		error = 0;
 	else
 		error = process_of(request->pidfd, &pid, &leader);
 	if (error)
@@ -418,7 +506,9 @@ static int ioctl_watch(struct knell_session *session, struct knell_kmod_watch *r
 	if (!error)
 		error = mutex_lock_interruptible(&session->setting) ? -ERESTARTSYS : 0;
 	if (!error) {
-		error = knell_session_watch(session, request, leader, pid);
+		error = request->flags & KNELL_KMOD_JOIN
+				? join_root(session, request, leader, pid)
+				: knell_session_watch(session, request, leader, pid);
 		mutex_unlock(&session->setting);
 	}
 	if (leader)
@@ -441,14 +531,51 @@ static int ioctl_unwatch(struct knell_session *session, const struct knell_kmod_
 	return found ? 0 : -ENOENT;
 }
 
-static int ioctl_stats(void __user *user, u32 size)
+static int ioctl_arm(struct knell_session *session, const struct knell_kmod_arm *request)
+{
+	struct knell_root *root;
+	int error;
+
+	if (request->on > 1)
+		return -EINVAL;
+	root = wide_root(session, request->group);
+	if (!root)
+		return -ENOENT;
+	error = knell_root_arm(root, request->on, request->cookie);
+	if (error == -ENOSPC) {
+		make_room();
+		error = knell_root_arm(root, request->on, request->cookie);
+	}
+	knell_root_put(root);
+	return error;
+}
+
+static int ioctl_living(struct knell_session *session, const struct knell_kmod_living *request)
+{
+	if (request->reserved)
+		return -EINVAL;
+	if (mutex_lock_interruptible(&session->setting))
+		return -ERESTARTSYS;
+	knell_session_living(session);
+	mutex_unlock(&session->setting);
+	wake_up_interruptible(&session->wait);
+	return 0;
+}
+
+static int ioctl_stats(struct knell_session *session, void __user *user, u32 size)
 {
 	struct knell_kmod_stats stats = { .size = sizeof(stats) };
+	struct knell_root *root;
+	int bucket;
 
 	stats.sessions = atomic_read(&sessions);
 	stats.watches = knell_table_places();
 	stats.missed = knell_hooks_missed();
 	knell_reap_stats(&stats);
+	spin_lock(&session->lock);
+	hash_for_each (session->roots, bucket, root, by_cookie)
+		stats.peak = max_t(u64, stats.peak, READ_ONCE(root->peak));
+	spin_unlock(&session->lock);
 	size = min_t(u32, size, sizeof(stats));
 	return copy_to_user(user, &stats, size) ? -EFAULT : 0;
 }
@@ -461,6 +588,8 @@ static long knell_ioctl(struct file *file, unsigned int command, unsigned long a
 		struct knell_kmod_watch watch;
 		struct knell_kmod_unwatch unwatch;
 		struct knell_kmod_stats stats;
+		struct knell_kmod_arm arm;
+		struct knell_kmod_living living;
 	} request;
 	size_t known, least;
 	u32 size;
@@ -479,6 +608,14 @@ static long knell_ioctl(struct file *file, unsigned int command, unsigned long a
 		known = sizeof(request.stats);
 		least = KNELL_KMOD_STATS_SIZE1;
 		break;
+	case KNELL_IOC_ARM:
+		known = sizeof(request.arm);
+		least = KNELL_KMOD_ARM_SIZE1;
+		break;
+	case KNELL_IOC_LIVING:
+		known = sizeof(request.living);
+		least = KNELL_KMOD_LIVING_SIZE1;
+		break;
 	default:
 		return -ENOTTY;
 	}
@@ -495,7 +632,11 @@ static long knell_ioctl(struct file *file, unsigned int command, unsigned long a
 		return ioctl_watch(session, &request.watch, user);
 	if (command == KNELL_IOC_UNWATCH)
 		return ioctl_unwatch(session, &request.unwatch);
-	return ioctl_stats(user, size);
+	if (command == KNELL_IOC_ARM)
+		return ioctl_arm(session, &request.arm);
+	if (command == KNELL_IOC_LIVING)
+		return ioctl_living(session, &request.living);
+	return ioctl_stats(session, user, size);
 }
 
 static const struct file_operations operations = {

@@ -8,6 +8,7 @@
  */
 #include <linux/cgroup.h>
 #include <linux/cred.h>
+#include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/timekeeping.h>
@@ -64,6 +65,23 @@ bool knell_group_is_dead(struct task_struct *task)
 	return true;
 }
 
+/*
+ * User and system time are counted by ticks, their sum exactly: so that is divided in their ratio,
+ * as getrusage(2) has it. Not in a probe, which only takes what is there.
+ */
+void knell_usage_split(struct knell_usage *usage, u64 runtime)
+{
+	u64 ticks = usage->utime + usage->stime;
+
+	if (!usage->stime)
+		usage->stime = 0;
+	else if (!usage->utime)
+		usage->stime = runtime;
+	else
+		usage->stime = mul_u64_u64_div_u64(runtime, usage->stime, ticks);
+	usage->utime = runtime - usage->stime;
+}
+
 static void usage_of_signal(struct knell_usage *usage, const struct signal_struct *signal)
 {
 	usage->utime = signal->utime;
@@ -74,21 +92,25 @@ static void usage_of_signal(struct knell_usage *usage, const struct signal_struc
 }
 
 /* Released threads are in the process's sums, the others are added. False: that just changed. */
-static bool usage_now(struct knell_usage *usage, struct task_struct *task)
+static bool usage_now(struct knell_usage *usage, u64 *ret_runtime, struct task_struct *task)
 {
 	struct signal_struct *signal = task->signal;
 	struct task_struct *thread;
 	unsigned int sequence;
+	u64 runtime;
 
 	if (!knell_usage_begin(signal, &sequence))
 		return false;
 	usage_of_signal(usage, signal);
+	runtime = signal->sum_sched_runtime;
 	for_each_thread (task, thread) {
 		usage->utime += thread->utime;
 		usage->stime += thread->stime;
 		usage->minflt += thread->min_flt;
 		usage->majflt += thread->maj_flt;
+		runtime += thread->se.sum_exec_runtime;
 	}
+	*ret_runtime = runtime;
 	return knell_usage_end(signal, sequence);
 }
 
@@ -106,20 +128,36 @@ void knell_death_take(struct knell_death *death, struct task_struct *task)
 	else
 		death->status = task->group_leader->exit_code;
 	death->status &= 0xffff;
-	death->unknown = KNELL_U_TERM;
-	if (death->status & 0x7f)
-		death->unknown |= KNELL_U_CAUSE;
-	while (tries && !usage_now(&death->usage, task))
+	death->unknown = 0;
+	death->reason = knell_cause_of(task);
+	while (tries && !usage_now(&death->usage, &death->runtime, task))
 		tries--;
 	if (!tries) {
 		memset(&death->usage, 0, sizeof(death->usage));
+		death->runtime = 0;
 		death->usage.maxrss = (u64)signal->maxrss << PAGE_SHIFT;
 		death->unknown |= KNELL_U_TIMES | KNELL_U_FAULTS;
 	}
 }
 
+/*
+ * Of a process that was dead when somebody asked for it, and is not released. Who sent the signal,
+ * and when it died, is not known; nor what it used while a thread of it may still be dying.
+ */
+void knell_death_take_late(struct knell_death *death, struct task_struct *leader)
+{
+	knell_death_take(death, leader);
+	if (READ_ONCE(leader->signal->nr_threads) == 1 && READ_ONCE(leader->exit_state))
+		return;
+	memset(&death->usage, 0, sizeof(death->usage));
+	death->runtime = 0;
+	death->unknown |= KNELL_U_TIMES | KNELL_U_RSS | KNELL_U_FAULTS;
+}
+
 /* Of a process that was released: nobody changes it any more. */
-void knell_usage_final(struct knell_usage *usage, const struct signal_struct *signal)
+void knell_usage_final(struct knell_usage *usage, u64 *ret_runtime,
+		       const struct signal_struct *signal)
 {
 	usage_of_signal(usage, signal);
+	*ret_runtime = signal->sum_sched_runtime;
 }

@@ -39,7 +39,7 @@ static atomic_long_t places; /* of all roots, until their memory is free */
  * so that the list costs nothing while it is 0.
  */
 atomic_t knell_wide = ATOMIC_INIT(0);
-static LIST_HEAD(wide_roots); /* RCU */
+LIST_HEAD(knell_wide_roots); /* RCU */
 static DEFINE_RAW_SPINLOCK(wide_lock);
 
 static raw_spinlock_t *bucket_lock(const struct hlist_head *bucket)
@@ -119,6 +119,7 @@ static void watch_back(struct rcu_head *rcu)
 
 	raw_spin_lock_irqsave(&root->lock, flags);
 	list_add_tail(&watch->member, &root->reserve);
+	root->used--;
 	raw_spin_unlock_irqrestore(&root->lock, flags);
 	knell_root_put(root);
 }
@@ -166,6 +167,9 @@ void knell_watch_unhash(struct knell_watch *watch)
 	hashed = watch->hashed;
 	if (hashed) {
 		watch->hashed = false;
+		if (watch->dead)
+			root->dead_count--;
+		watch->dead = false;
 		list_del(&watch->member);
 		raw_spin_lock(bucket_lock(bucket));
 		hlist_del_rcu(&watch->hash);
@@ -188,8 +192,17 @@ static void watch_init(struct knell_watch *watch, struct knell_root *root,
 	watch->root = root;
 	watch->start = leader->start_boottime;
 	watch->found = false;
+	watch->late = false;
+	watch->cookie = root->cookie;
+	watch->inherit = root->flags & KNELL_KMOD_SUBTREE;
+	watch->top = false;
 	watch->birth_told = false;
 	watch->exit_told = false;
+	watch->given_up = false;
+	watch->dead = false;
+	watch->ran = false;
+	memset(watch->notes, 0, sizeof(watch->notes));
+	watch->peak_before = leader->signal->maxrss;
 	watch->creator = NULL;
 	watch->birth.parent = NULL;
 	watch->death.at.parent = NULL;
@@ -236,10 +249,24 @@ void knell_root_init(struct knell_root *root, u32 flags, u32 mask, u32 wanted)
 	root->places = wanted;
 	raw_spin_lock_init(&root->lock);
 	INIT_LIST_HEAD(&root->members);
+	INIT_LIST_HEAD(&root->dead);
 	INIT_LIST_HEAD(&root->reserve);
 	INIT_LIST_HEAD(&root->wide_link);
 	INIT_HLIST_NODE(&root->by_cookie);
 	INIT_RCU_WORK(&root->free, root_free);
+}
+
+/* root->lock is held. NULL: none is left. */
+static struct knell_watch *reserve_take(struct knell_root *root)
+{
+	struct knell_watch *watch =
+		list_first_entry_or_null(&root->reserve, struct knell_watch, member);
+
+	if (!watch)
+		return NULL;
+	list_del(&watch->member);
+	root->peak = max(root->peak, ++root->used);
+	return watch;
 }
 
 /* The places were taken from the session's limit; they are given back with the root. */
@@ -254,7 +281,11 @@ int knell_root_new(struct knell_root **ret_root, struct knell_session *session,
 			1 + request->reserve); /* of everybody's, the one is not used */
 	root->session = session;
 	root->cookie = request->cookie;
-	if ((root->flags & (KNELL_KMOD_SUBTREE | KNELL_KMOD_ALL)) &&
+	root->match.match = request->match;
+	root->match.uid = request->uid;
+	root->match.cgroup = request->cgroup;
+	memcpy(root->match.comm, request->comm, sizeof(root->match.comm));
+	if ((root->flags & KNELL_KMOD_SUBTREE || knell_root_is_wide(root)) &&
 	    reserve_new(root, request->reserve)) {
 		vfree(root->block);
 		vfree(root->beyond);
@@ -274,14 +305,14 @@ static void root_store(struct knell_root *root)
 	if (!root->beyond)
 		return;
 	raw_spin_lock_irqsave(&wide_lock, flags);
-	list_add_tail_rcu(&root->wide_link, &wide_roots);
+	list_add_tail_rcu(&root->wide_link, &knell_wide_roots);
 	raw_spin_unlock_irqrestore(&wide_lock, flags);
 	if (root->flags & KNELL_KMOD_ALL)
 		atomic_inc(&knell_wide);
 }
 
 /* As knell_reap_queue(), for who is not in a probe. */
-static void queue(struct knell_watch *watch, unsigned int pending)
+void knell_watch_queue(struct knell_watch *watch, unsigned int pending)
 {
 	preempt_disable();
 	knell_reap_queue(watch, pending);
@@ -289,7 +320,7 @@ static void queue(struct knell_watch *watch, unsigned int pending)
 }
 
 /* The watch is stored, and its process was dead: nobody else tells of it, nor do we. */
-static bool claim_absent(struct knell_watch *watch)
+bool knell_watch_claim_absent(struct knell_watch *watch)
 {
 	smp_mb(); /* Pairs with atomic_dec_and_test(&signal->live) in do_exit(). */
 	/* All moments at once: later ones must not be told without this one. */
@@ -311,6 +342,7 @@ int knell_root_begin(struct knell_root *root, struct task_struct *leader, struct
 	atomic_long_add(root->places, &places);
 	rcu_read_lock();
 	watch_init(self, root, leader, pid);
+	self->top = true;
 	if (root->flags & KNELL_KMOD_FOUND) {
 		self->found = true;
 		self->clone.exit_signal = exit_signal_of(leader);
@@ -325,16 +357,16 @@ int knell_root_begin(struct knell_root *root, struct task_struct *leader, struct
 	raw_spin_lock_irqsave(&root->lock, flags);
 	hash_in(self);
 	raw_spin_unlock_irqrestore(&root->lock, flags);
-	if (claim_absent(self))
+	if (knell_watch_claim_absent(self))
 		error = -ESRCH;
 	else if (self->found)
-		queue(self, KNELL_PENDING_BIRTH);
+		knell_watch_queue(self, KNELL_PENDING_BIRTH);
 	rcu_read_unlock();
 	return error;
 }
 
-/* A root of everybody's has no process: its own watch only carries news of what was lost. */
-void knell_root_begin_all(struct knell_root *root)
+/* A wide root has no process: its own watch only carries news of what was lost. */
+void knell_root_begin_wide(struct knell_root *root)
 {
 	struct knell_watch *self = &root->self;
 
@@ -347,6 +379,59 @@ void knell_root_begin_all(struct knell_root *root)
 	root_store(root);
 }
 
+/* Is it the calling thread's next process that joins? For sure if root->lock is held. */
+static bool is_armed(const struct knell_root *root)
+{
+	return READ_ONCE(root->armed.task) == current &&
+	       root->armed.start == current->start_boottime;
+}
+
+static void disarm(struct knell_root *root)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&root->lock, flags);
+	if (root->armed.task) {
+		WRITE_ONCE(root->armed.task, NULL);
+		list_add(&root->armed.watch->member, &root->reserve);
+		root->used--;
+		atomic_dec(&knell_wide);
+	}
+	raw_spin_unlock_irqrestore(&root->lock, flags);
+}
+
+/*
+ * The next process that this thread makes joins, with all its descendants; its watch is taken from
+ * the reserve already. -ENOSPC: none is left. -EBUSY: another thread is at it.
+ */
+int knell_root_arm(struct knell_root *root, bool on, u64 cookie)
+{
+	struct knell_watch *watch;
+	unsigned long flags;
+	int error = 0;
+
+	if (!on) {
+		if (is_armed(root))
+			disarm(root);
+		return 0;
+	}
+	raw_spin_lock_irqsave(&root->lock, flags);
+	watch = root->armed.task || root->ended ? NULL : reserve_take(root);
+	if (root->armed.task || root->ended) {
+		error = -EBUSY;
+	} else if (!watch) {
+		error = -ENOSPC;
+	} else {
+		root->armed.watch = watch;
+		root->armed.cookie = cookie;
+		root->armed.start = current->start_boottime;
+		atomic_inc(&knell_wide);
+		WRITE_ONCE(root->armed.task, current);
+	}
+	raw_spin_unlock_irqrestore(&root->lock, flags);
+	return error;
+}
+
 /* Ends a root that session->lock marked as ended and took out of session->roots. */
 void knell_root_end(struct knell_root *root)
 {
@@ -355,6 +440,7 @@ void knell_root_end(struct knell_root *root)
 
 	for (;;) {
 		raw_spin_lock_irqsave(&root->lock, flags);
+		list_splice_init(&root->dead, &root->members);
 		watch = list_first_entry_or_null(&root->members, struct knell_watch, member);
 		if (watch && !refcount_inc_not_zero(&watch->refs))
 			watch = NULL; /* cannot be: the table counts it */
@@ -371,6 +457,7 @@ void knell_root_end(struct knell_root *root)
 		if (root->flags & KNELL_KMOD_ALL)
 			atomic_dec(&knell_wide);
 	}
+	disarm(root);
 	knell_watch_put(&root->self);
 	knell_root_put(root);
 }
@@ -384,31 +471,59 @@ static void settle_beyond(struct knell_root *root, pid_t nr)
 	knell_reap_queue(&root->self, KNELL_PENDING_GAP);
 }
 
+/* Makes a watch that was taken from the reserve one of this process. root->lock is held. */
+static void settle_in(struct knell_watch *watch, struct knell_root *root,
+		      struct knell_watch *creator, struct task_struct *task, struct pid *pid)
+{
+	watch_init(watch, root, task, pid);
+	refcount_inc(&root->refs);
+	if (creator) {
+		watch->cookie = READ_ONCE(creator->cookie);
+		watch->inherit = READ_ONCE(creator->inherit);
+		if (refcount_inc_not_zero(&creator->refs))
+			watch->creator = creator;
+	}
+	knell_moment_take(&watch->birth, task);
+	watch->clone.exit_signal = exit_signal_of(task);
+}
+
 /*
  * Moves a watch from the reserve into the table. root->lock is held, interrupts are off. Creator:
  * NULL if that one has no watch. NULL: no watch is left.
  */
-static struct knell_watch *settle(struct knell_root *root, struct knell_watch *creator,
-				  struct task_struct *task, struct pid *pid, bool found,
-				  unsigned long clone_flags)
+struct knell_watch *knell_watch_settle(struct knell_root *root, struct knell_watch *creator,
+				       struct task_struct *task, struct pid *pid, bool found,
+				       unsigned long clone_flags)
 {
 	struct knell_watch *watch;
 
 	atomic_inc(&root->alive);
-	watch = list_first_entry_or_null(&root->reserve, struct knell_watch, member);
+	watch = reserve_take(root);
 	if (!watch) {
 		settle_beyond(root, pid_nr(pid));
 		return NULL;
 	}
-	list_del(&watch->member);
-	watch_init(watch, root, task, pid);
-	refcount_inc(&root->refs);
-	if (creator && refcount_inc_not_zero(&creator->refs))
-		watch->creator = creator;
-	knell_moment_take(&watch->birth, task);
+	settle_in(watch, root, creator, task, pid);
 	watch->found = found;
 	watch->clone.flags = clone_flags & ~(unsigned long)CSIGNAL;
-	watch->clone.exit_signal = exit_signal_of(task);
+	hash_in(watch);
+	return watch;
+}
+
+/* The child of the armed thread. root->lock is held. */
+static struct knell_watch *settle_armed(struct knell_root *root, struct knell_watch *creator,
+					struct task_struct *child, unsigned long clone_flags)
+{
+	struct knell_watch *watch = root->armed.watch;
+
+	WRITE_ONCE(root->armed.task, NULL);
+	atomic_dec(&knell_wide);
+	atomic_inc(&root->alive);
+	settle_in(watch, root, creator, child, task_pid(child));
+	watch->top = true;
+	watch->inherit = true;
+	watch->cookie = root->armed.cookie;
+	watch->clone.flags = clone_flags & ~(unsigned long)CSIGNAL;
 	hash_in(watch);
 	return watch;
 }
@@ -417,25 +532,25 @@ static struct knell_watch *settle(struct knell_root *root, struct knell_watch *c
 static void inherit(struct knell_root *root, struct knell_watch *creator, struct task_struct *child,
 		    unsigned long clone_flags)
 {
-	struct knell_watch *watch = NULL;
+	struct knell_watch *watch;
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&root->lock, flags);
-	if (!root->ended)
-		watch = settle(root, creator, child, task_pid(child), false, clone_flags);
+	if (root->ended)
+		watch = NULL;
+	else if (is_armed(root))
+		watch = settle_armed(root, creator, child, clone_flags);
+	else
+		watch = knell_watch_settle(root, creator, child, task_pid(child), false,
+					   clone_flags);
 	raw_spin_unlock_irqrestore(&root->lock, flags);
 	if (watch)
 		knell_reap_queue(watch, KNELL_PENDING_BIRTH);
 }
 
-/* Each watch of the process that has this signal_struct now. */
-#define for_each_watch(watch, signal_)                                                             \
-	hlist_for_each_entry_rcu (watch, knell_bucket(signal_), hash)                              \
-		if (watch->signal == (signal_) && watch->pid == knell_tgid_of(signal_))
-
 /* This root's watch of the process; NULL: there is none. */
-static struct knell_watch *watch_of(const struct knell_root *root,
-				    const struct signal_struct *signal)
+struct knell_watch *knell_watch_of(const struct knell_root *root,
+				   const struct signal_struct *signal)
 {
 	struct knell_watch *watch;
 
@@ -445,26 +560,38 @@ static struct knell_watch *watch_of(const struct knell_root *root,
 	return NULL;
 }
 
-void knell_table_birth(struct task_struct *child, unsigned long clone_flags)
+/* A child of the current process, and roots that may concern it although that is not watched. */
+static void birth_wide(struct task_struct *child, unsigned long clone_flags)
 {
 	struct signal_struct *signal = current->signal;
-	struct knell_watch *watch;
+	struct knell_watch *creator;
 	struct knell_root *root;
 
-	for_each_watch (watch, signal)
-		if (watch->root->flags & KNELL_KMOD_SUBTREE)
-			inherit(watch->root, watch, child, clone_flags);
-	if (!atomic_read(&knell_wide))
+	list_for_each_entry_rcu (root, &knell_wide_roots, wide_link) {
+		creator = knell_watch_of(root, signal);
+		if (is_armed(root) || knell_root_wants(root, child, child->comm) ||
+		    (creator && READ_ONCE(creator->inherit)) ||
+		    test_bit(current->tgid, root->beyond))
+			inherit(root, creator, child, clone_flags);
+	}
+}
+
+void knell_table_birth(struct task_struct *child, unsigned long clone_flags)
+{
+	struct knell_watch *watch;
+
+	/* Whoever has a watch that is inherited is of a root on that list, too. */
+	if (atomic_read(&knell_wide)) {
+		birth_wide(child, clone_flags);
 		return;
-	list_for_each_entry_rcu (root, &wide_roots, wide_link)
-		if (root->flags & KNELL_KMOD_ALL)
-			inherit(root, watch_of(root, signal), child, clone_flags);
-		else if (test_bit(current->tgid, root->beyond))
-			inherit(root, NULL, child, clone_flags);
+	}
+	for_each_watch (watch, current->signal)
+		if (READ_ONCE(watch->inherit))
+			inherit(watch->root, watch, child, clone_flags);
 }
 
 /* One beyond the reserve of this root is dead. It may be told so more than once. */
-static void died_beyond(struct knell_root *root, pid_t nr)
+void knell_died_beyond(struct knell_root *root, pid_t nr)
 {
 	if (!test_and_clear_bit(nr, root->beyond))
 		return;
@@ -478,88 +605,9 @@ static void exit_beyond(struct task_struct *task)
 {
 	struct knell_root *root;
 
-	list_for_each_entry_rcu (root, &wide_roots, wide_link)
+	list_for_each_entry_rcu (root, &knell_wide_roots, wide_link)
 		if (test_bit(task->tgid, root->beyond) && knell_group_is_dead(task))
-			died_beyond(root, task->tgid);
-}
-
-/* Does a root that takes in the living take in this one? Not who is told of a new task anyway. */
-static bool belongs(const struct knell_root *root, struct task_struct *parent)
-{
-	return root->flags & KNELL_KMOD_ALL || watch_of(root, parent->signal) ||
-	       test_bit(parent->tgid, root->beyond);
-}
-
-/*
- * Takes in one that lives, unless it is in: stored first, then checked. If it dies meanwhile and
- * its exit probe came too early, nothing is told of it. True: it was not in. In an RCU section.
- */
-static bool take_in_one(struct knell_root *root, struct task_struct *task)
-{
-	struct task_struct *parent = rcu_dereference(task->real_parent);
-	struct signal_struct *signal = task->signal;
-	struct pid *pid = knell_tgid_of(signal);
-	struct knell_watch *watch;
-	unsigned long flags;
-	bool in;
-
-	if (!pid || !atomic_read(&signal->live))
-		return false;
-	raw_spin_lock_irqsave(&root->lock, flags);
-	in = root->ended || watch_of(root, signal) || test_bit(pid_nr(pid), root->beyond);
-	watch = in ? NULL : settle(root, watch_of(root, parent->signal), task, pid, true, 0);
-	raw_spin_unlock_irqrestore(&root->lock, flags);
-	if (in)
-		return false;
-	if (!watch) {
-		smp_mb(); /* As in claim_absent(). */
-		preempt_disable();
-		if (!atomic_read(&signal->live))
-			died_beyond(root, pid_nr(pid));
-		preempt_enable();
-		return true;
-	}
-	if (!claim_absent(watch)) {
-		queue(watch, KNELL_PENDING_BIRTH);
-		return true;
-	}
-	atomic_dec(&root->alive); /* not the last one: who sets the root is counted */
-	knell_watch_unhash(watch);
-	return true;
-}
-
-/*
- * Takes in all that live and belong to a root: it is stored, and its hooks are armed. A task is put
- * among all tasks before task_newtask tells of it, with locked instructions in between, so either
- * the probe sees what we stored before we looked, or we see the task. While it is new the probe may
- * still come: then it is left to it, and looked at again if it was begun before what is stored now.
- * A pass that finds nobody new is the last one. Who was reparented away before is not found.
- */
-void knell_root_take_in(struct knell_root *root)
-{
-	struct task_struct *task;
-	u64 stored = ktime_get_boottime_ns();
-	bool added, unsure;
-
-	do {
-		added = unsure = false;
-		smp_mb(); /* Pairs with the locks between the list of tasks and task_newtask. */
-		rcu_read_lock();
-		for_each_process (task) {
-			if (!belongs(root, rcu_dereference(task->real_parent)))
-				continue;
-			if (knell_is_new(task))
-				unsure |= task->start_boottime <= stored;
-			else
-				added |= take_in_one(root, task);
-		}
-		rcu_read_unlock();
-		if (added)
-			stored = ktime_get_boottime_ns();
-		if (unsure)
-			schedule_timeout_uninterruptible(1);
-		cond_resched();
-	} while ((added || unsure) && !READ_ONCE(root->ended) && !fatal_signal_pending(current));
+			knell_died_beyond(root, task->tgid);
 }
 
 void knell_table_exit_of(struct task_struct *task)
@@ -624,9 +672,9 @@ void knell_table_free(struct task_struct *task)
 		claim_dead(watch);
 		if (test_and_set_bit(KNELL_CLAIM_FREE, &watch->claimed))
 			continue;
-		if (!(watch->root->mask & KNELL_MASK(KNELL_FREE)))
+		if (!knell_root_waits_for_free(watch->root))
 			continue;
-		knell_usage_final(&watch->final, signal);
+		knell_usage_final(&watch->final, &watch->final_runtime, signal);
 		watch->freed = ktime_get_boottime_ns();
 		watch->freed_cpu = raw_smp_processor_id();
 		knell_reap_queue(watch, KNELL_PENDING_FREE);
@@ -639,7 +687,11 @@ void knell_table_exec(struct task_struct *task, pid_t old_pid, const char *name)
 	struct knell_line *line;
 	size_t length = strnlen(name, PATH_MAX);
 
+	knell_follow(task, task->comm);
 	for_each_watch (watch, task->signal) {
+		if (!watch->ran)
+			watch->peak_before = task->signal->maxrss;
+		watch->ran = true;
 		if (!(watch->root->mask & KNELL_MASK(KNELL_EXEC)))
 			continue;
 		line = knell_line_take(watch, KNELL_EXEC);

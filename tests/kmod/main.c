@@ -3,8 +3,12 @@
  * main.c - runs one suite of the tests of the kernel module: test-kmod SUITE. Each test is a
  * process of its own (Check forks). Loading a module changes the machine, so outside of the virtual
  * machine all is skipped.
+ *
+ * test-kmod hold loads the module, and leaves a process behind that keeps all its hooks armed: for
+ * the tests of the library's source, which would switch them in each test.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,8 +62,39 @@ static const struct {
 	{ "crashes", add_crashes_tests }, { "waves", add_waves_tests },
 	{ "fail", add_fail_tests },       { "fuzz", add_fuzz_tests },
 	{ "living", add_living_tests },   { "task", add_task_tests },
-	{ "samples", add_sample_tests },  { "table", add_table_tests },
+	{ "wide", add_wide_tests },       { "samples", add_sample_tests },
+	{ "table", add_table_tests },
 };
+
+static int hold(void)
+{
+	const uint32_t kinds = LIVES;
+	/* Some tests of the library ask for a reserve of 200,000. */
+	int session, error = module_loaded() ? 0 : module_load("max_watches=300000");
+	pid_t pid;
+
+	if (error) {
+		fprintf(stderr, "the module cannot be loaded: %s\n", strerror(-error));
+		return 1;
+	}
+	session = open(KNELL_KMOD_DEVICE, O_RDONLY);
+	error = session < 0 ? -errno
+			    : session_watch_pidfd(session, -1, KNELL_KMOD_GROUP | KNELL_KMOD_CAUSE,
+						  kinds, 0, 0);
+	pid = error ? 1 : fork();
+	if (pid < 0 || error) {
+		fprintf(stderr, "its hooks cannot be armed: %s\n",
+			strerror(error ? -error : errno));
+		return 1;
+	}
+	if (pid)
+		return 0;
+	close(STDIN_FILENO);
+	close(STDOUT_FILENO);
+	close(STDERR_FILENO);
+	for (;;)
+		pause();
+}
 
 int main(int argc, char **argv)
 {
@@ -72,6 +107,8 @@ int main(int argc, char **argv)
 		printf("1..0 # SKIP loads a kernel module: 'make vm-check' runs this\n");
 		return 0;
 	}
+	if (argc == 2 && strcmp(argv[1], "hold") == 0)
+		return hold();
 	suite = suite_create("kmod");
 	for (i = 0; i < sizeof(suites) / sizeof(suites[0]); i++)
 		if (argc == 2 && strcmp(argv[1], suites[i].name) == 0)

@@ -99,6 +99,7 @@ void add_storm_tests(Suite *suite);
 void add_tree_tests(Suite *suite);
 void add_session_tests(Suite *suite);
 void add_living_tests(Suite *suite);
+void add_wide_tests(Suite *suite);
 void add_module_tests(Suite *suite);
 void add_input_tests(Suite *suite);
 void add_readers_tests(Suite *suite);

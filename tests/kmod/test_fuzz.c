@@ -97,21 +97,34 @@ static void fill_slot(volatile int *slots, uint64_t *state, int fd)
 
 static void do_watch(uint64_t *state)
 {
-	static const uint32_t flags[] = { 0, KNELL_KMOD_SUBTREE, KNELL_KMOD_DEAD,
-					  KNELL_KMOD_SUBTREE | KNELL_KMOD_DEAD };
+	static const uint32_t flags[] = { 0,
+					  KNELL_KMOD_SUBTREE,
+					  KNELL_KMOD_DEAD,
+					  KNELL_KMOD_SUBTREE | KNELL_KMOD_DEAD,
+					  KNELL_KMOD_ALL,
+					  KNELL_KMOD_GROUP,
+					  KNELL_KMOD_JOIN,
+					  KNELL_KMOD_JOIN | KNELL_KMOD_SUBTREE };
 	struct knell_kmod_watch request = { .size = sizeof(request) };
 	struct knell_kmod_watch *at = &request;
 
 	request.pidfd = some_of(pidfds, state);
-	request.flags = below(state, 2) ? flags[below(state, 4)] : (uint32_t)below(state, 16);
-	if ((request.flags & KNELL_KMOD_ALL) && below(state, 4)) { /* as it should be */
-		request.flags &= ~(uint32_t)KNELL_KMOD_SUBTREE;
-		request.pidfd = -1;
-	}
+	request.flags = below(state, 2) ? flags[below(state, 8)] : (uint32_t)below(state, 128);
 	request.mask = below(state, 2) ? LIVES : (uint32_t)next(state) & KNELL_KMOD_KINDS;
 	request.cookie = below(state, 8);
-	if (request.flags & (KNELL_KMOD_SUBTREE | KNELL_KMOD_ALL))
+	if (request.flags & (KNELL_KMOD_ALL | KNELL_KMOD_GROUP) && below(state, 4)) {
+		request.flags &= ~(uint32_t)KNELL_KMOD_SUBTREE; /* as it should be */
+		request.pidfd = -1;
+	}
+	if (request.flags & KNELL_KMOD_ALL && below(state, 2))
+		request.match = KNELL_KMOD_MATCH_COMM;
+	if (request.flags & KNELL_KMOD_JOIN) {
+		request.mask = 0;
+		request.group = below(state, 8);
+	} else if (request.flags & (KNELL_KMOD_SUBTREE | KNELL_KMOD_ALL | KNELL_KMOD_GROUP)) {
 		request.reserve = (uint32_t)below(state, 60);
+		request.flags |= below(state, 2) ? KNELL_KMOD_CAUSE : 0;
+	}
 	if (!below(state, 4)) /* one field that is not as it should be */
 		((uint32_t *)&request)[below(state, sizeof(request) / 4)] = (uint32_t)wild(state);
 	if (!below(state, 4)) {
@@ -125,7 +138,8 @@ static void do_watch(uint64_t *state)
 static void do_ioctl(uint64_t *state)
 {
 	static const unsigned long commands[] = { KNELL_IOC_WATCH, KNELL_IOC_UNWATCH,
-						  KNELL_IOC_STATS };
+						  KNELL_IOC_STATS, KNELL_IOC_ARM,
+						  KNELL_IOC_LIVING };
 	uint32_t *memory = some_memory(state);
 	unsigned int i;
 
@@ -135,7 +149,7 @@ static void do_ioctl(uint64_t *state)
 		memory[0] =
 			below(state, 2) ? 8 * (uint32_t)below(state, 20) : (uint32_t)wild(state);
 	}
-	ioctl(some_session(state), below(state, 8) ? commands[below(state, 3)] : wild(state),
+	ioctl(some_session(state), below(state, 8) ? commands[below(state, 5)] : wild(state),
 	      memory);
 }
 
@@ -144,6 +158,21 @@ static void do_unwatch(uint64_t *state)
 	struct knell_kmod_unwatch request = { .size = sizeof(request), .cookie = below(state, 8) };
 
 	ioctl(some_session(state), KNELL_IOC_UNWATCH, &request);
+}
+
+/* The next child of this thread joins: each of them forks now and then. */
+static void do_arm(uint64_t *state)
+{
+	struct knell_kmod_arm arm = {
+		.size = sizeof(arm),
+		.on = below(state, 4) > 0,
+		.group = below(state, 8),
+	};
+	struct knell_kmod_living living = { .size = sizeof(living) };
+
+	ioctl(some_session(state), KNELL_IOC_ARM, &arm);
+	if (!below(state, 8))
+		ioctl(some_session(state), KNELL_IOC_LIVING, &living);
 }
 
 static void do_read(uint64_t *state)
@@ -273,10 +302,10 @@ static void do_process(uint64_t *state)
 
 static void *fuzz(void *seed)
 {
-	static void (*const calls[])(uint64_t *) = {
-		do_watch, do_watch, do_watch, do_ioctl,      do_unwatch, do_read,    do_read,
-		do_read,  do_poll,  do_poll,  do_descriptor, do_process, do_process, do_process
-	};
+	static void (*const calls[])(
+		uint64_t *) = { do_watch,   do_watch,      do_watch,   do_arm,     do_ioctl,
+				do_unwatch, do_read,       do_read,    do_read,    do_poll,
+				do_poll,    do_descriptor, do_process, do_process, do_process };
 	uint64_t state = (uint64_t)seed;
 
 	for (;;)

@@ -36,15 +36,20 @@ static char *edge(void)
 
 START_TEST(bad_sizes_and_pointers)
 {
-	const unsigned long commands[] = { KNELL_IOC_WATCH, KNELL_IOC_UNWATCH, KNELL_IOC_STATS };
-	const uint32_t least[] = { sizeof(struct knell_kmod_watch),
+	const unsigned long commands[] = { KNELL_IOC_WATCH, KNELL_IOC_UNWATCH, KNELL_IOC_STATS,
+					   KNELL_IOC_ARM, KNELL_IOC_LIVING };
+	const uint32_t least[] = { KNELL_KMOD_WATCH_SIZE1, KNELL_KMOD_UNWATCH_SIZE1,
+				   KNELL_KMOD_STATS_SIZE1, KNELL_KMOD_ARM_SIZE1,
+				   KNELL_KMOD_LIVING_SIZE1 };
+	const uint32_t known[] = { sizeof(struct knell_kmod_watch),
 				   sizeof(struct knell_kmod_unwatch),
-				   sizeof(struct knell_kmod_stats) };
+				   sizeof(struct knell_kmod_stats), sizeof(struct knell_kmod_arm),
+				   sizeof(struct knell_kmod_living) };
 	int session = session_open(0), i;
 	char large[8192], *end = edge();
 	uint32_t size;
 
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < 5; i++) {
 		ck_assert_int_eq(try(session, commands[i], NULL), -EFAULT);
 		ck_assert_int_eq(try(session, commands[i], (void *)ULONG_MAX), -EFAULT);
 		ck_assert_int_eq(try(session, commands[i], (void *)0xffff888000000000ul), -EFAULT);
@@ -60,22 +65,22 @@ START_TEST(bad_sizes_and_pointers)
 		memcpy(large, &size, sizeof(size));
 		ck_assert_int_eq(try(session, commands[i], large), -E2BIG);
 		/* Longer than known: zeros are fine to it, anything else is not. */
-		size = least[i] + 8;
+		size = known[i] + 8;
 		memset(large, 0, sizeof(large));
 		memcpy(large, &size, sizeof(size));
-		large[least[i] + 7] = 1;
+		large[known[i] + 7] = 1;
 		ck_assert_int_eq(try(session, commands[i], large), -E2BIG);
 		/* The end is out of reach. */
 		size = least[i];
-		memcpy(end - 8, &size, sizeof(size));
-		ck_assert_int_eq(try(session, commands[i], end - 8), -EFAULT);
+		memcpy(end - 4, &size, sizeof(size));
+		ck_assert_int_eq(try(session, commands[i], end - 4), -EFAULT);
 	}
 	memset(large, 0, sizeof(large));
 	size = sizeof(struct knell_kmod_stats) + 64;
 	memcpy(large, &size, sizeof(size));
 	ck_assert_int_eq(try(session, KNELL_IOC_STATS, large), 0);
 	ck_assert_int_eq(try(session, _IO(0xd8, 0), large), -ENOTTY);
-	ck_assert_int_eq(try(session, _IO(0xd8, 4), large), -ENOTTY);
+	ck_assert_int_eq(try(session, _IO(0xd8, 6), large), -ENOTTY);
 	ck_assert_int_eq(try(session, TIOCGWINSZ, large), -ENOTTY);
 	close(session);
 }
@@ -95,7 +100,9 @@ START_TEST(bad_watches)
 	close(null);
 	ck_assert_int_eq(session_watch_pidfd(session, null, 0, EXITS, 0, 0), -EBADF);
 	for (i = 4; i < 32; i++)
-		ck_assert_int_eq(session_watch_pidfd(session, own, 1u << i, EXITS, 0, 0), -EINVAL);
+		if (1u << i != KNELL_KMOD_CAUSE)
+			ck_assert_int_eq(session_watch_pidfd(session, own, 1u << i, EXITS, 0, 0),
+					 -EINVAL);
 	ck_assert_int_eq(session_watch_pidfd(session, own, 0, KNELL_MASK(KNELL_GAP), 0, 0),
 			 -EINVAL);
 	ck_assert_int_eq(session_watch_pidfd(session, own, 0, 1u << 31, 0, 0), -EINVAL);

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * living.c - those who live already, or have died, when somebody asks for them: they are taken in,
+ * join a wide root, are told again, and are kept in mind until they are freed.
+ *
+ * Owns nothing: the table is watch.c's. All is stored first, then checked; the claims of a watch
+ * decide who tells of a death meanwhile.
+ */
+#include <linux/cgroup.h>
+#include <linux/cred.h>
+#include <linux/rculist.h>
+#include <linux/sched/signal.h>
+#include <linux/string.h>
+#include <linux/user_namespace.h>
+
+#include "compat.h"
+#include "engine.h"
+
+/* Is it one of those whom a root of everybody's tells of? In an RCU section. */
+bool knell_root_wants(const struct knell_root *root, struct task_struct *task, const char *comm)
+{
+	const struct knell_match *match = &root->match;
+
+	if (!(root->flags & KNELL_KMOD_ALL))
+		return false;
+	if (match->match & KNELL_KMOD_MATCH_UID &&
+	    from_kuid(&init_user_ns, rcu_dereference(task->real_cred)->euid) != match->uid)
+		return false;
+	if (match->match & KNELL_KMOD_MATCH_CGROUP &&
+	    cgroup_id(task_dfl_cgroup(task)) != match->cgroup)
+		return false;
+	return !(match->match & KNELL_KMOD_MATCH_COMM) ||
+	       strncmp(comm, match->comm, KNELL_COMM_LEN) == 0;
+}
+
+/* Below whom it is, if that one's descendants are taken in. */
+static struct knell_watch *above(const struct knell_root *root, struct task_struct *task)
+{
+	struct task_struct *parent = rcu_dereference(task->real_parent);
+	struct knell_watch *watch = knell_watch_of(root, parent->signal);
+
+	return watch && READ_ONCE(watch->inherit) ? watch : NULL;
+}
+
+static bool belongs(const struct knell_root *root, struct task_struct *task)
+{
+	return above(root, task) || knell_root_wants(root, task, task->comm) ||
+	       test_bit(rcu_dereference(task->real_parent)->tgid, root->beyond);
+}
+
+/* One that is in already, but for itself alone, is now below somebody. True: that is new. */
+static bool hand_down(struct knell_watch *watch, struct knell_watch *parent)
+{
+	if (!watch || !parent || READ_ONCE(watch->inherit))
+		return false;
+	WRITE_ONCE(watch->inherit, true);
+	if (!watch->cookie)
+		WRITE_ONCE(watch->cookie, READ_ONCE(parent->cookie));
+	return true;
+}
+
+/* What is stored is looked at again: did it die, too early for its probe? */
+static void check_settled(struct knell_root *root, struct knell_watch *watch,
+			  struct signal_struct *signal, pid_t nr)
+{
+	if (!watch) {
+		smp_mb(); /* As in knell_watch_claim_absent(). */
+		preempt_disable();
+		if (!atomic_read(&signal->live))
+			knell_died_beyond(root, nr);
+		preempt_enable();
+	} else if (!knell_watch_claim_absent(watch)) {
+		knell_watch_queue(watch, KNELL_PENDING_BIRTH);
+	} else {
+		atomic_dec(&root->alive); /* not the last one: who sets the root is counted */
+		knell_watch_unhash(watch);
+	}
+}
+
+/*
+ * Takes in one that lives, unless it is in. If it dies meanwhile and its exit probe came too early,
+ * nothing is told of it. True: something is new. In an RCU section. Name: what it is called in a
+ * moment.
+ */
+static bool take_in_one(struct knell_root *root, struct task_struct *task, const char *name)
+{
+	struct task_struct *parent = rcu_dereference(task->real_parent);
+	struct signal_struct *signal = task->signal;
+	struct pid *pid = knell_tgid_of(signal);
+	struct knell_watch *watch = NULL;
+	bool is_new = false, changed;
+	unsigned long flags;
+
+	if (!pid || !atomic_read(&signal->live))
+		return false;
+	raw_spin_lock_irqsave(&root->lock, flags);
+	changed = hand_down(knell_watch_of(root, signal), above(root, task));
+	if (!root->ended && !knell_watch_of(root, signal) && !test_bit(pid_nr(pid), root->beyond)) {
+		is_new = true;
+		watch = knell_watch_settle(root, knell_watch_of(root, parent->signal), task, pid,
+					   true, 0);
+	}
+	if (watch)
+		strscpy(watch->birth.comm, name, sizeof(watch->birth.comm));
+	raw_spin_unlock_irqrestore(&root->lock, flags);
+	if (is_new)
+		check_settled(root, watch, signal, pid_nr(pid));
+	return is_new || changed;
+}
+
+/*
+ * Takes in all that live and belong to a root: it is stored, and its hooks are armed. A task is put
+ * among all tasks before task_newtask tells of it, with locked instructions in between, so either
+ * the probe sees what we stored before we looked, or we see the task. While it is new the probe may
+ * still come: then it is left to it, and looked at again if it was begun before what is stored now.
+ * A pass that finds nobody new is the last one. Who was reparented away before is not found.
+ */
+void knell_root_take_in(struct knell_root *root)
+{
+	struct task_struct *task;
+	u64 stored = ktime_get_boottime_ns();
+	bool added, unsure;
+
+	do {
+		added = unsure = false;
+		smp_mb(); /* Pairs with the locks between the list of tasks and task_newtask. */
+		rcu_read_lock();
+		for_each_process (task) {
+			if (!belongs(root, task))
+				continue;
+			if (knell_is_new(task))
+				unsure |= task->start_boottime <= stored;
+			else
+				added |= take_in_one(root, task, task->comm);
+		}
+		rcu_read_unlock();
+		if (added)
+			stored = ktime_get_boottime_ns();
+		if (unsure)
+			schedule_timeout_uninterruptible(1);
+		cond_resched();
+	} while ((added || unsure) && !READ_ONCE(root->ended) && !fatal_signal_pending(current));
+}
+
+/* In a probe: roots with a filter that this process passes only now take it in. */
+void knell_follow(struct task_struct *task, const char *comm)
+{
+	struct knell_root *root;
+
+	if (!atomic_read(&knell_wide))
+		return;
+	list_for_each_entry_rcu (root, &knell_wide_roots, wide_link)
+		if (root->match.match && knell_root_wants(root, task, comm))
+			take_in_one(root, task, comm);
+}
+
+/* It was stored. A living one is told alive; of a dead one the exit is told here, too. */
+static int settle_joined(struct knell_watch *watch, struct task_struct *leader)
+{
+	smp_mb(); /* Pairs with atomic_dec_and_test(&signal->live) in do_exit(). */
+	if (atomic_read(&watch->signal->live) ||
+	    cmpxchg(&watch->claimed, 0, BIT(KNELL_CLAIM_EXIT) | BIT(KNELL_CLAIM_DEAD))) {
+		knell_watch_queue(watch, KNELL_PENDING_BIRTH);
+		return 0;
+	}
+	/*
+	 * If it has its number still, it is freed after the RCU section that we are in, and the
+	 * free's probe finds the watch. Else it is gone, and must not be found for another one.
+	 */
+	if (knell_tgid_of(watch->signal) != watch->pid) {
+		WRITE_ONCE(watch->claimed, ~0ul);
+		atomic_dec(&watch->root->alive); /* not the last one: it is wide */
+		knell_watch_unhash(watch);
+		return -ESRCH;
+	}
+	watch->late = true;
+	knell_death_take_late(&watch->death, leader);
+	knell_watch_queue(watch, KNELL_PENDING_BIRTH | KNELL_PENDING_EXIT);
+	return 0;
+}
+
+/* root->lock is held. */
+static void ask_more(struct knell_watch *watch, const struct knell_kmod_watch *request)
+{
+	WRITE_ONCE(watch->top, true);
+	if (request->flags & KNELL_KMOD_SUBTREE)
+		WRITE_ONCE(watch->inherit, true);
+	if (request->cookie)
+		WRITE_ONCE(watch->cookie, request->cookie);
+}
+
+/* Finds or makes the watch of who joins; it is counted for the caller. */
+static int join(struct knell_root *root, struct task_struct *leader, struct pid *pid,
+		const struct knell_kmod_watch *request, struct knell_watch **ret_watch,
+		bool *ret_new)
+{
+	struct knell_watch *watch;
+	unsigned long flags;
+	int error = 0;
+
+	raw_spin_lock_irqsave(&root->lock, flags);
+	watch = knell_watch_of(root, leader->signal);
+	*ret_new = !watch;
+	if (root->ended)
+		error = -ENOENT;
+	else if (!watch && (list_empty(&root->reserve) || test_bit(pid_nr(pid), root->beyond)))
+		error = -ENOSPC;
+	else if (!watch)
+		watch = knell_watch_settle(root, NULL, leader, pid, true, 0);
+	if (!error && !refcount_inc_not_zero(&watch->refs))
+		error = -EALREADY; /* cannot be: the table counts it */
+	if (!error)
+		ask_more(watch, request);
+	raw_spin_unlock_irqrestore(&root->lock, flags);
+	*ret_watch = watch;
+	return error;
+}
+
+/*
+ * A process joins a wide root, dead or alive: if it is not in, it is told alive, and dead if it is
+ * a zombie. -EALREADY: its exit was read before. -ESRCH: it is released. -ENOSPC: no watch is left.
+ */
+int knell_root_join(struct knell_root *root, struct task_struct *leader, struct pid *pid,
+		    const struct knell_kmod_watch *request)
+{
+	struct knell_watch *watch;
+	bool is_new;
+	int error = -ESRCH;
+
+	rcu_read_lock();
+	if (knell_tgid_of(leader->signal) == pid)
+		error = join(root, leader, pid, request, &watch, &is_new);
+	if (!error) {
+		if (is_new)
+			error = settle_joined(watch, leader);
+		else if (knell_exit_was_read(watch))
+			error = -EALREADY;
+		knell_watch_put(watch);
+	}
+	rcu_read_unlock();
+	return error;
+}
+
+/* Its exit is told: it waits for its free. True: too many do. */
+bool knell_root_dead(struct knell_watch *watch)
+{
+	struct knell_root *root = watch->root;
+	unsigned long flags;
+	bool many;
+
+	raw_spin_lock_irqsave(&root->lock, flags);
+	if (watch->hashed && !watch->dead) {
+		watch->dead = true;
+		root->dead_count++;
+		list_move_tail(&watch->member, &root->dead);
+	}
+	many = root->dead_count > root->places / 2;
+	raw_spin_unlock_irqrestore(&root->lock, flags);
+	return many;
+}
+
+/* Taken off the list of the dead, if that is too long, and counted for the caller. */
+struct knell_watch *knell_root_oldest_dead(struct knell_root *root)
+{
+	struct knell_watch *watch = NULL;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&root->lock, flags);
+	if (root->dead_count > root->places / 2) {
+		watch = list_first_entry(&root->dead, struct knell_watch, member);
+		refcount_inc(&watch->refs); /* the table counts it */
+		watch->dead = false;
+		root->dead_count--;
+		list_move(&watch->member, &root->members);
+	}
+	raw_spin_unlock_irqrestore(&root->lock, flags);
+	return watch;
+}
+
+/* One that was beyond the reserve gets a watch, if there is one now: found alive. */
+static void rescue(struct knell_root *root, struct task_struct *task)
+{
+	struct pid *pid = knell_tgid_of(task->signal);
+	struct knell_watch *watch = NULL;
+	unsigned long flags;
+
+	if (!pid)
+		return;
+	raw_spin_lock_irqsave(&root->lock, flags);
+	if (!root->ended && !list_empty(&root->reserve) &&
+	    test_and_clear_bit(pid_nr(pid), root->beyond)) {
+		atomic_dec(&knell_wide);
+		atomic_dec(&root->alive); /* it is counted again: */
+		watch = knell_watch_settle(root, NULL, task, pid, true, 0);
+		watch->inherit = !(root->flags & KNELL_KMOD_ALL);
+	}
+	raw_spin_unlock_irqrestore(&root->lock, flags);
+	if (!watch)
+		return;
+	if (!knell_watch_claim_absent(watch)) {
+		knell_watch_queue(watch, KNELL_PENDING_BIRTH);
+		return;
+	}
+	/* It died meanwhile: its birth was counted as lost, so its death is. */
+	atomic64_inc(&root->session->lost_deaths);
+	atomic_dec(&root->alive);
+	knell_watch_queue(&root->self, KNELL_PENDING_GAP);
+	knell_watch_unhash(watch);
+}
+
+/* Of this process, which lives: all watches of a session, and what it could not watch. */
+static void living_one(struct knell_session *session, struct task_struct *task)
+{
+	struct knell_watch *watch;
+	struct knell_root *root;
+
+	list_for_each_entry_rcu (root, &knell_wide_roots, wide_link)
+		if (root->session == session && test_bit(task->tgid, root->beyond))
+			rescue(root, task);
+	for_each_watch (watch, task->signal)
+		if (watch->root->session == session)
+			knell_tell_living(watch);
+}
+
+/* session->setting is held. */
+void knell_session_living(struct knell_session *session)
+{
+	struct task_struct *task;
+
+	rcu_read_lock();
+	for_each_process (task)
+		if (atomic_read(&task->signal->live) && !knell_is_new(task))
+			living_one(session, task);
+	rcu_read_unlock();
+}
