@@ -33,7 +33,7 @@ static void print_help(void)
 	       "  --json[=FILE]     JSON Lines instead of a table\n"
 	       "  -q, --quiet       no table\n" WITH_HELP "  --count=N         end after N events\n"
 	       "  --duration=TIME   end after TIME: seconds, or with s, m, h or d\n"
-	       "  --source=NAME     bpf or connector; auto: the best that works (default)\n"
+	       "  --source=NAME     bpf, kmod or connector; auto: the best that works (default)\n"
 	       "  --reserve=N       processes whose deaths cannot be lost (default: 32768)\n"
 	       "  --plugin=FILE[:ARGS]  load watchers from a shared object; more than once if need "
 	       "be\n"

@@ -209,7 +209,7 @@ static int open_engine(struct trace *trace)
 				 knell_source(trace->engine));
 	}
 	if (r == 0 && !trace->options.pid && !can_stream(knell_source(trace->engine))) {
-		complain("the %s source does not hear the whole system; bpf and connector do",
+		complain("the %s source does not hear the whole system; bpf, kmod and connector do",
 			 knell_source(trace->engine));
 		return -ENOTSUP;
 	}

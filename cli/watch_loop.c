@@ -188,7 +188,7 @@ static void tell_source(const struct watch *watch)
 {
 	const char *source = knell_source(watch->engine);
 
-	if (!watch->options.quiet && strcmp(source, "bpf") != 0)
+	if (!watch->options.quiet && !(knell_can(watch->engine) & KNELL_CAN_CAUSE))
 		complain("hearing by %s: who sent a signal is not known%s", source,
 			 strcmp(source, "pidfd") == 0
 				 ? ", nor on Linux before 6.15 the status of others' children"

@@ -42,7 +42,7 @@ static void on_verdict(struct knell_watch *watch, const struct knell_verdict *ve
 static int watch_by_the_best(struct knell_engine **ret_engine, pid_t pid,
 			     const struct knell_watch_options *options)
 {
-	static const char *const sources[] = { "bpf", "connector", "pidfd" };
+	static const char *const sources[] = { "bpf", "kmod", "connector", "pidfd" };
 	int r = -ENOTSUP;
 
 	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {

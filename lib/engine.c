@@ -31,8 +31,13 @@
 #define ALL_FLAGS        (KNELL_O_THREADS | KNELL_O_ARGS | KNELL_O_FREE | KNELL_O_IDS | KNELL_O_STREAM)
 
 const struct knell_source_ops *const knell_sources[] = {
-	&knell_source_bpf,   &knell_source_ptrace, &knell_source_connector,
-	&knell_source_pidfd, &knell_source_none,   NULL,
+	&knell_source_bpf,
+	&knell_source_kmod,
+	&knell_source_ptrace,
+	&knell_source_connector,
+	&knell_source_pidfd,
+	&knell_source_none,
+	NULL,
 };
 
 static int check_range(const char *name, uint32_t value, uint32_t max)
@@ -119,7 +124,7 @@ static int open_with(struct knell_engine **ret_engine, const struct knell_source
 
 	if (!can_do(ops, o))
 		return knell_fail(-ENOTSUP,
-				  "%s cannot stream the whole system; bpf and connector can",
+				  "%s cannot stream the whole system; bpf, kmod and connector can",
 				  ops->name);
 	engine = calloc(1, sizeof(*engine));
 	if (!engine)

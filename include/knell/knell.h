@@ -61,7 +61,7 @@ struct knell_filter {
  */
 struct knell_options {
 	size_t size;
-	const char *source; /* "bpf", "connector", ...; NULL or "auto": the best that works */
+	const char *source; /* "bpf", "kmod", ...; NULL or "auto": the best that works */
 	uint32_t flags;     /* KNELL_O_* */
 	uint32_t reserve;   /* descendants whose death is never lost: 32,768; at most 1,048,576 */
 	uint32_t ring_size; /* bytes of each CPU's ring: 1 MiB, less where there are many CPUs */

@@ -245,11 +245,11 @@ static int check_options(const struct knell_options *options)
 	if (!(options->flags & KNELL_O_STREAM))
 		return 0;
 	if (options->filter.match & KNELL_MATCH_CGROUP)
-		return knell_fail(-ENOTSUP, "the connector does not tell cgroups; only the bpf "
-					    "source can filter by one");
+		return knell_fail(-ENOTSUP, "the connector does not tell cgroups; the sources bpf "
+					    "and kmod can filter by one");
 	if (options->filter.match & KNELL_MATCH_COMM)
 		return knell_fail(-ENOTSUP, "the connector does not tell the name that exec gives; "
-					    "only the bpf source can filter by it");
+					    "the sources bpf and kmod can filter by it");
 	return 0;
 }
 

@@ -69,7 +69,7 @@ static int pidfd_source_open(struct knell_source **ret_source, struct knell_engi
 
 	if (options->flags & KNELL_O_STREAM)
 		return knell_fail(-ENOTSUP, "the source pidfd hears only of processes that it is "
-					    "given; a stream needs bpf or connector");
+					    "given; a stream needs bpf, kmod or connector");
 	r = pidfd_probe(&probe);
 	if (r < 0)
 		return knell_fail(-ENOTSUP, "%s; %s", probe.reason, probe.remedy);

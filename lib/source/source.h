@@ -124,6 +124,7 @@ struct knell_source_ops {
 extern const struct knell_source_ops *const knell_sources[];
 
 extern const struct knell_source_ops knell_source_bpf;
+extern const struct knell_source_ops knell_source_kmod;
 extern const struct knell_source_ops knell_source_connector;
 extern const struct knell_source_ops knell_source_ptrace;
 extern const struct knell_source_ops knell_source_pidfd;

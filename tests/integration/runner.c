@@ -87,9 +87,14 @@ TCase *test_case(Suite *suite, const char *name, double seconds)
 	return tcase;
 }
 
-/* A kernel that lets us load BPF programs and then takes none of ours is a defect, ours or its. */
+/*
+ * A kernel that lets us load BPF programs and then takes none of ours is a defect, ours or its; and
+ * so is a module that is loaded and of no use.
+ */
 static bool may_refuse(const char *name, int error)
 {
+	if (strcmp(name, "kmod") == 0)
+		return access("/sys/module/knell", F_OK) < 0;
 	return strcmp(name, "bpf") != 0 || error == -EPERM || error == -ENOSYS ||
 	       access("/sys/kernel/btf/vmlinux", R_OK) < 0;
 }

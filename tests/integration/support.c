@@ -28,6 +28,11 @@ bool test_source_is(const char *source)
 	return !strcmp(test_source(), source);
 }
 
+bool test_source_in_kernel(void)
+{
+	return test_source_is("bpf") || test_source_is("kmod");
+}
+
 const char *test_knell(void)
 {
 	return getenv("KNELL_BIN");

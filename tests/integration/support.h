@@ -28,6 +28,7 @@ TCase *test_case(Suite *suite, const char *name, double seconds);
 
 const char *test_source(void); /* "bpf", "ptrace", "none" */
 bool test_source_is(const char *source);
+bool test_source_in_kernel(void); /* hears in the kernel itself: bpf, kmod */
 const char *test_knell(void);
 const char *test_program(const char *name);
 unsigned int test_scaled(unsigned int n);

@@ -141,7 +141,7 @@ START_TEST(terminated_by_stranger)
 	expect_reason(record, "user");
 	ck_assert_int_eq(record->sender.pid, getpid());
 	ck_assert_int_eq(record->sender.uid, (int)getuid());
-	if (test_source_is("bpf"))
+	if (test_source_in_kernel())
 		expect_stranger(&record->sender);
 	ck_assert_int_eq(record->term_signal, SIGTERM);
 }
@@ -317,7 +317,7 @@ START_TEST(caught_term)
 	ck_assert_str_eq(record->term_reason, "user");
 	ck_assert_int_eq(record->term_sender.pid, getpid());
 	ck_assert_int_eq(record->term_sender.uid, (int)getuid());
-	if (test_source_is("bpf"))
+	if (test_source_in_kernel())
 		expect_stranger(&record->term_sender);
 }
 END_TEST

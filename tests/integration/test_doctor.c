@@ -57,6 +57,31 @@ START_TEST(as_ourselves)
 }
 END_TEST
 
+/* Without the module: why, what to do, and a clear error for who asks for it all the same. */
+START_TEST(no_module)
+{
+	struct spawn how = { .out = "doctor.out" };
+	struct run run = {
+		.source = "kmod",
+		.command = LIST(test_program("openfds"), "ran"),
+		.json = "",
+	};
+	char *text;
+
+	if (file_exists("/dev/knell"))
+		test_skip("the kernel module is loaded here");
+	ck_assert_int_eq(await_exit(spawn(&how, LIST(test_knell(), "doctor"))), 0);
+	text = read_file("doctor.out");
+	ck_assert_msg(strstr(text, "\nkmod     does not work ") &&
+			      strstr(text, "no /dev/knell\n") && strstr(text, "insmod knell.ko"),
+		      "%s", text);
+	run_knell(&run);
+	expect_exit(&run, 125);
+	ck_assert_msg(!file_exists("ran"), "the command was started");
+	ck_assert_msg(strstr(run.err, "knell is not loaded"), "no clear error:\n%s", run.err);
+}
+END_TEST
+
 START_TEST(as_nobody)
 {
 	struct spawn how = { .out = "doctor.out", .prepare = become_nobody };
@@ -152,6 +177,7 @@ void add_tests(Suite *suite)
 	TCase *tcase = test_case(suite, "doctor", 30);
 
 	tcase_add_test(tcase, as_ourselves);
+	tcase_add_test(tcase, no_module);
 	tcase_add_test(tcase, as_nobody);
 	tcase_add_test(tcase, run_as_nobody);
 	tcase_add_test(tcase, bpf_refused_to_nobody);

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "claims.h"
 #include "ear.h"
 #include "support.h"
 
@@ -206,7 +207,7 @@ END_TEST
 START_TEST(of_a_thread)
 {
 	for (unsigned int round = 0; round < test_scaled(18) + 2; round++) {
-		const int threads = (int)(round % 2);
+		const int threads = can(KNELL_CAN_THREADS) ? (int)(round % 2) : 0;
 
 		struct knell_options options = { .flags = KNELL_O_IDS |
 							  (threads ? KNELL_O_THREADS : 0) };

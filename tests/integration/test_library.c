@@ -274,7 +274,7 @@ START_TEST(records_are_true)
 	ck_assert(birth->unknown & KNELL_U_UID || birth->uid == getuid());
 	ck_assert(birth->unknown & KNELL_U_GID || birth->gid == getgid());
 	ck_assert_uint_ge(death->time, birth->time);
-	ck_assert(!(birth->flags & KNELL_F_START_STAMP) || !test_source_is("bpf"));
+	ck_assert(!(birth->flags & KNELL_F_START_STAMP) || !test_source_in_kernel());
 	if (!(death->unknown & KNELL_U_RSS)) {
 		ck_assert_uint_gt(death->u.exit.usage.maxrss, 0);
 		ck_assert_uint_lt(death->u.exit.usage.maxrss, 64u << 20);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * test_loss.c - forces a source that reserves room (bpf) to lose, and adds up: what was told and
- * what was counted as lost is exactly what happened. Deaths within the reserve are never lost,
+ * test_loss.c - forces a source that reserves room (bpf, kmod) to lose, and adds up: what was told
+ * and what was counted as lost is exactly what happened. Deaths within the reserve are never lost,
  * however full a ring is.
  */
 #include <signal.h>
@@ -136,7 +136,8 @@ START_TEST(full_ring)
 	ck_assert_uint_eq(ear.gap.deaths, 0);
 	ck_assert_uint_eq(ear.heard[KNELL_CLONE] + ear.gap.births, n + 3);
 	ck_assert_uint_eq(ear.heard[KNELL_EXEC] + ear.gap.others, n + 1);
-	ck_assert_uint_gt(ear.gap.others, 0);
+	/* How many kmod holds is the module's own affair. */
+	ck_assert(test_source_is("kmod") || ear.gap.others > 0);
 	expect_stats(&ear);
 	ear_close(&ear);
 }

@@ -921,7 +921,7 @@ START_TEST(loss_is_exact)
 	struct log log;
 	char number[16];
 
-	if (!is_split())
+	if (!test_source_in_kernel())
 		test_skip("%s has no reserve", test_source());
 	snprintf(number, sizeof(number), "%u", n);
 	log_open(&log, (struct knell_options){ .reserve = 8, .ring_size = 4096 });

@@ -90,10 +90,10 @@ START_TEST(whole_system)
 	ck_assert(exit && find_record(&records, "clone", pid) &&
 		  find_record(&records, "exec", pid));
 	ck_assert_int_eq(exit->code, 7);
-	if (test_source_is("bpf"))
+	if (test_source_in_kernel())
 		ck_assert_str_eq(exit->name, "kn-whole");
 	ck_assert_int_eq(find_record(&records, "clone", pid)->ppid, getpid());
-	if (test_source_is("bpf"))
+	if (test_source_in_kernel())
 		ck_assert_str_eq(find_record(&records, "exec", pid)->path, tiny);
 }
 END_TEST
@@ -120,7 +120,7 @@ START_TEST(of_a_name)
 	const char *other = named_tiny("kn-other");
 	pid_t pid;
 
-	if (!test_source_is("bpf")) {
+	if (!test_source_in_kernel()) {
 		trace.command = "trace";
 		tool_expect_refused(&trace, 125, "bpf");
 		return;
@@ -181,7 +181,7 @@ START_TEST(of_a_cgroup)
 		test_skip("%s", why);
 	ck_assert(asprintf((char **)&option, "--cgroup=%s", cgroup.dir) > 0);
 	trace.args = LIST("--json", option);
-	if (!test_source_is("bpf")) {
+	if (!test_source_in_kernel()) {
 		trace.command = "trace";
 		tool_expect_refused(&trace, 125, "bpf");
 		cgroup_remove(&cgroup);
@@ -362,7 +362,7 @@ START_TEST(table_for_programs)
 			 4);
 	ck_assert_int_eq(ppid, getpid());
 	ck_assert(lived >= 0 && lived < 10);
-	ck_assert_str_eq(name, test_source_is("bpf") ? "kn-table" : "?");
+	ck_assert_str_eq(name, test_source_in_kernel() ? "kn-table" : "?");
 	ck_assert_str_eq(what, "exited 7");
 	ck_assert_uint_eq(tabs_in(find_line(trace.out, pid, "clone")), 7);
 	ck_assert_uint_eq(tabs_in(find_line(trace.out, pid, "exec")), 7);
@@ -426,8 +426,8 @@ START_TEST(table_for_people)
 	ck_assert_msg(!strchr(plain, '\x1b'), "NO_COLOR is not heeded:\n%.2000s", plain);
 	what = strstr(plain, line);
 	ck_assert_msg(what, "our process is missing");
-	what = strstr(what, test_source_is("bpf") ? " kn-tty          exited 7\r\n"
-						  : " ?               exited 7\r\n");
+	what = strstr(what, test_source_in_kernel() ? " kn-tty          exited 7\r\n"
+						    : " ?               exited 7\r\n");
 	ck_assert_msg(what, "not aligned:\n%.200s", strstr(plain, line));
 }
 END_TEST

@@ -90,7 +90,7 @@ START_TEST(signal_and_sender)
 	if (known_or_126(0) == 0)
 		expect_line(watch.out, pid, "killed by SIGKILL");
 	snprintf(sender, sizeof(sender), "(pid %d, uid %u", getpid(), getuid());
-	if (test_source_is("bpf"))
+	if (test_source_in_kernel())
 		ck_assert_msg(strstr(watch.out, sender), "no '%s': %s", sender, watch.out);
 }
 END_TEST
@@ -544,7 +544,7 @@ START_TEST(future_cgroup)
 	struct tool watch = { .command = "watch" };
 	pid_t pid;
 
-	if (!test_source_is("bpf"))
+	if (!test_source_in_kernel())
 		test_skip("the %s source tells no cgroups", test_source());
 	why = cgroup_with_kill(&cgroup);
 	if (why)
@@ -669,7 +669,7 @@ START_TEST(subtree)
 	ck_assert_msg(strstr(watch.out, "exited 4"), "no child:\n%s", watch.out);
 	ck_assert_uint_eq(count_of(watch.out, " is born of "), 1);
 	ck_assert_uint_eq(count_of(watch.out, " runs "), 1);
-	if (test_source_is("bpf"))
+	if (test_source_in_kernel())
 		ck_assert_uint_eq(count_of(watch.out, "/tiny"), 1);
 	ck_assert_uint_eq(count_of(watch.out, " exited "), 3);
 }
@@ -681,7 +681,7 @@ START_TEST(exec_environment)
 {
 	pid_t pid = start_victim("kn name");
 	struct tool watch = { .command = "watch" };
-	bool bpf = test_source_is("bpf");
+	bool bpf = test_source_in_kernel();
 	char expected[300], *found;
 
 	setenv("KNELL_PID", "not this", 1);
@@ -841,7 +841,7 @@ START_TEST(moments_of_death)
 
 		snprintf(option, sizeof(option), "--moment=%s", moments[i]);
 		watch.args = LIST(option, number(pid));
-		if (i != 1 && !test_source_is("bpf")) {
+		if (i != 1 && !test_source_in_kernel()) {
 			tool_expect_refused(&watch, 125, "bpf");
 			kill_victim(pid, SIGKILL);
 			continue;
