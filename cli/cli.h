@@ -39,7 +39,7 @@ int end_stdout(void);
 void complain_of_output(const char *what, const char *path, int error);
 
 /* A number of at most `max` in `text`: 0, or -EINVAL after a complaint that names the option. */
-int parse_number(const char *option, const char *text, uint32_t max, uint32_t *ret);
+int parse_number(const char *what, const char *text, uint32_t min, uint32_t max, uint32_t *ret);
 
 /*
  * A time as timeout(1) takes it: seconds, which may have a fraction, or s, m, h or d after them; in

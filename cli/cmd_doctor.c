@@ -120,19 +120,19 @@ static bool print_sources(void)
 	struct knell_probe probe;
 	bool chosen = false;
 
-	printf("\n%-8s %-14s %s\n", "SOURCE", "HERE", "HEARS");
+	printf("\n%-9s %-14s %s\n", "SOURCE", "HERE", "HEARS");
 	for (unsigned int i = 0; knell_probe(i, &probe) == 0; i++) {
 		bool hears = strcmp(probe.name, "none") != 0;
 		bool first = probe.error == 0 && hears && !chosen;
 
-		printf("%-8s %-14s %s\n", probe.name,
+		printf("%-9s %-14s %s\n", probe.name,
 		       first          ? "works, chosen"
 		       : !probe.error ? "works"
 				      : "does not work",
 		       probe.summary);
 		if (probe.error) {
-			printf("%-8s why: %s\n", "", probe.reason);
-			printf("%-8s do:  %s\n", "", probe.remedy);
+			printf("%-9s why: %s\n", "", probe.reason);
+			printf("%-9s do:  %s\n", "", probe.remedy);
 		}
 		chosen |= first;
 	}

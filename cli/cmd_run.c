@@ -106,7 +106,7 @@ static int parse_option(struct run_options *o, int option)
 	case OPT_ORPHANS:
 		return parse_orphans(optarg, &o->orphans);
 	case OPT_GRACE:
-		return parse_number("grace", optarg, MAX_GRACE, &o->grace);
+		return parse_number("--grace", optarg, 0, MAX_GRACE, &o->grace);
 	case OPT_REPORT:
 		o->report_path = optarg;
 		return 0;

@@ -172,13 +172,10 @@ static int parse_count(struct trace_options *o, const char *text)
 {
 	uint32_t count;
 
-	if (parse_number("count", text, UINT32_MAX, &count) < 0)
+	if (parse_number("--count", text, 1, UINT32_MAX, &count) < 0)
 		return STATUS_FAILED;
 	o->count = count;
-	if (count)
-		return 0;
-	complain("--count: at least one event");
-	return STATUS_FAILED;
+	return 0;
 }
 
 static int parse_duration_option(struct trace_options *o, const char *text)
@@ -195,13 +192,10 @@ static int parse_pid(struct trace_options *o, const char *text)
 {
 	uint32_t pid;
 
-	if (parse_number("pid", text, INT_MAX, &pid) < 0)
+	if (parse_number("--pid", text, 1, INT_MAX, &pid) < 0)
 		return STATUS_FAILED;
 	o->pid = (pid_t)pid;
-	if (pid)
-		return 0;
-	complain("--pid: no process has the number 0");
-	return STATUS_FAILED;
+	return 0;
 }
 
 static int parse_option(struct trace_options *o, int option)

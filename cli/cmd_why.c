@@ -76,12 +76,9 @@ static int parse_time(const char *option, const char *text, uint64_t *ret)
 
 static int parse_newest(struct request *request, const char *text)
 {
-	if (parse_number("lines", text, WHY_MAX, &request->options.newest) < 0)
+	if (parse_number("--lines", text, 1, WHY_MAX, &request->options.newest) < 0)
 		return STATUS_FAILED;
-	if (request->options.newest)
-		return 0;
-	complain("--lines: at least one death");
-	return STATUS_FAILED;
+	return 0;
 }
 
 static int parse_log(struct request *request, const char *name)
@@ -133,10 +130,7 @@ static int parse_target(struct request *request, int argc, char **argv)
 	request->options.target = target;
 	if (!is_number(target)) {
 		request->options.name = *target == '@' && target[1] ? target + 1 : target;
-	} else if (parse_number("pid", target, INT_MAX, &request->options.pid) < 0) {
-		return STATUS_FAILED;
-	} else if (!request->options.pid) {
-		complain("why: no process has the number 0");
+	} else if (parse_number("why", target, 1, INT_MAX, &request->options.pid) < 0) {
 		return STATUS_FAILED;
 	}
 	if (request->options.since <= request->options.until)

@@ -116,16 +116,7 @@ int parse_duration(const char *option, const char *text, uint64_t *ret)
 
 int parse_reserve(const char *text, uint32_t *ret)
 {
-	uint32_t value;
-
-	if (parse_number("reserve", text, MAX_RESERVE, &value) < 0)
-		return -EINVAL;
-	if (value) {
-		*ret = value;
-		return 0;
-	}
-	complain("--reserve: at least one slot is needed");
-	return -EINVAL;
+	return parse_number("--reserve", text, 1, MAX_RESERVE, ret);
 }
 
 int poll_until(uint64_t deadline)

@@ -50,15 +50,16 @@ void complain(const char *format, ...)
 	(void)n; /* there is nobody left to tell */
 }
 
-int parse_number(const char *option, const char *text, uint32_t max, uint32_t *ret)
+int parse_number(const char *what, const char *text, uint32_t min, uint32_t max, uint32_t *ret)
 {
 	unsigned long long value;
 	char *end;
 
 	errno = 0;
 	value = strtoull(text, &end, 10);
-	if (errno || *end || end == text || text[0] == '-' || text[0] == '+' || value > max) {
-		complain("--%s: '%s' is not a number from 0 to %u", option, text, max);
+	if (errno || *end || end == text || text[0] == '-' || text[0] == '+' || value < min ||
+	    value > max) {
+		complain("%s: '%s' is not a number from %u to %u", what, text, min, max);
 		return -EINVAL;
 	}
 	*ret = (uint32_t)value;

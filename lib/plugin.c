@@ -83,9 +83,9 @@ static int check_info(const struct knell_plugin_info *info, const char *file, ui
 	if (info->abi != KNELL_WATCHER_ABI || info->size != sizeof(*info))
 		return knell_fail(
 			-EINVAL,
-			"the plugin '%s' is of ABI %u, this libknell knows %u: compile it "
-			"with this libknell's <knell/watcher.h>",
-			file, info->abi, KNELL_WATCHER_ABI);
+			"the plugin '%s' is of ABI %u (size %u), this libknell knows %u (%zu): "
+			"compile it with this libknell's <knell/watcher.h>",
+			file, info->abi, info->size, KNELL_WATCHER_ABI, sizeof(*info));
 	if (!info->name || !info->table)
 		return knell_fail(-EINVAL, "the plugin '%s' has no %s: use KNELL_PLUGIN()", file,
 				  info->name ? "table" : "name");

@@ -377,17 +377,17 @@ static int check_source(const struct knell_engine *engine, const struct knell_wa
 	if (o->flags & KNELL_W_SUBTREE && !(can & KNELL_CAN_SUBTREE))
 		return knell_fail(-ENOTSUP,
 				  "the source %s cannot take in the descendants of a living "
-				  "process; open the engine with the source bpf or kmod",
+				  "process; take the source bpf or kmod",
 				  ops->name);
 	if (o->moment == KNELL_AT_EXIT && !(can & KNELL_CAN_EXIT))
 		return knell_fail(-ENOTSUP,
 				  "the source %s hears of a death only when the process is dead, "
-				  "not at its exit; open the engine with the source bpf or kmod",
+				  "not at its exit; take the source bpf or kmod",
 				  ops->name);
 	if (o->moment == KNELL_AT_FREE && !(can & KNELL_CAN_FREE))
 		return knell_fail(-ENOTSUP,
-				  "the source %s does not hear when a process is freed; open the "
-				  "engine with the source bpf or kmod",
+				  "the source %s does not hear when a process is freed; take the "
+				  "source bpf or kmod",
 				  ops->name);
 	if (o->moment == KNELL_AT_FREE && !(engine->flags & KNELL_O_FREE))
 		return knell_fail(-ENOTSUP, "to be told when a process is freed, open the engine "

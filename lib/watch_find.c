@@ -120,8 +120,8 @@ static int begin_find(struct knell_engine *engine, struct knell_watch **ret,
 		return r;
 	if (w->options.flags & KNELL_W_FUTURE && !(ops->can & can)) {
 		r = knell_fail(-ENOTSUP,
-			       "the source %s does not know the %s of those born later; open the "
-			       "engine with the source bpf or kmod",
+			       "the source %s does not know the %s of those born later; take the "
+			       "source bpf or kmod",
 			       ops->name, what);
 		return knell_watch_end(w, NULL, r);
 	}

@@ -20,6 +20,7 @@
 #include "knell.skel.h"
 
 #define PID_MAX_LIMIT (4u << 20)  /* include/linux/threads.h, 64 bit */
+#define INIT_USER_INO 0xEFFFFFFDu /* PROC_USER_INIT_INO: the initial user namespace */
 #define INIT_PID_INO  0xEFFFFFFCu /* PROC_PID_INIT_INO: the initial pid namespace */
 
 /*
@@ -38,6 +39,14 @@ static int keep_complaint(enum libbpf_print_level level, const char *format, va_
 	return 0;
 }
 
+/* Elsewhere whoever has all capabilities has none that bpf(2) asks for. */
+static bool in_initial_user_ns(void)
+{
+	struct stat ns;
+
+	return stat("/proc/self/ns/user", &ns) < 0 || ns.st_ino == INIT_USER_INO;
+}
+
 /* What to say, and what to do, for an error that loading ended in. */
 static void explain(int error, struct knell_probe *probe)
 {
@@ -50,8 +59,11 @@ static void explain(int error, struct knell_probe *probe)
 		remedy = knell_remedy(error);
 	} else if (error == -EPERM) { /* EACCES is the verifier's: see the complaint */
 		reason = "loading BPF programs is not permitted";
-		remedy = "run as root, or give the program CAP_BPF and CAP_PERFMON "
-			 "(setcap cap_bpf,cap_perfmon+ep)";
+		remedy = in_initial_user_ns()
+				 ? "run as root, or give the program CAP_BPF and CAP_PERFMON "
+				   "(setcap cap_bpf,cap_perfmon+ep)"
+				 : "run it outside of this user namespace: capabilities in it do "
+				   "not count for BPF";
 	} else if (access("/sys/kernel/btf/vmlinux", R_OK) < 0) {
 		reason = "the kernel has no readable BTF (/sys/kernel/btf/vmlinux)";
 		remedy = "use a kernel with CONFIG_DEBUG_INFO_BTF, as Debian's, and mount /sys";

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <grp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,7 +73,7 @@ START_TEST(no_module)
 		test_skip("the kernel module is loaded here");
 	ck_assert_int_eq(await_exit(spawn(&how, LIST(test_knell(), "doctor"))), 0);
 	text = read_file("doctor.out");
-	ck_assert_msg(strstr(text, "\nkmod     does not work ") &&
+	ck_assert_msg(strstr(text, "\nkmod      does not work ") &&
 			      strstr(text, "no /dev/knell\n") && strstr(text, "insmod knell.ko"),
 		      "%s", text);
 	run_knell(&run);
@@ -124,6 +125,27 @@ START_TEST(bpf_refused_to_nobody)
 	expect_exit(&run, 125);
 	ck_assert_msg(!file_exists("ran"), "the command was started");
 	ck_assert_msg(strstr(run.err, "bpf"), "no clear error:\n%s", run.err);
+}
+END_TEST
+
+static void enter_user_namespace(void)
+{
+	if (unshare(CLONE_NEWUSER))
+		_exit(197);
+}
+
+/* To be told to become root, or to take capabilities, would lead nowhere. */
+START_TEST(in_a_user_namespace)
+{
+	struct spawn how = { .out = "doctor.out", .prepare = enter_user_namespace };
+	int status = await_exit(spawn(&how, LIST(test_knell(), "doctor")));
+	char *text;
+
+	if (status == 197)
+		test_skip("user namespaces cannot be made here");
+	ck_assert_int_eq(status, 0);
+	text = read_file("doctor.out");
+	ck_assert_msg(strstr(text, "outside of this user namespace"), "%s", text);
 }
 END_TEST
 
@@ -181,6 +203,7 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, as_nobody);
 	tcase_add_test(tcase, run_as_nobody);
 	tcase_add_test(tcase, bpf_refused_to_nobody);
+	tcase_add_test(tcase, in_a_user_namespace);
 	tcase_add_test(tcase, few_descriptors);
 	tcase_add_test(tcase, bad_option);
 }

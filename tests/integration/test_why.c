@@ -488,12 +488,12 @@ START_TEST(bad_options)
 	static const char *const bad[][3] = {
 		{ "--since=soon", "sh", "--since: 'soon' is not a time" },
 		{ "--until=25:00", "sh", "--until" },
-		{ "-n0", "sh", "at least one" },
+		{ "-n0", "sh", "not a number from 1" },
 		{ "-nx", "sh", "is not a number" },
 		{ "--log=.", "sh", "cannot read the log '.'" },
 		{ "--what", "sh", "what" },
 		{ "sh", "bash", "one PID or NAME" },
-		{ "--all", "0", "no process has the number 0" },
+		{ "--all", "0", "not a number from 1" },
 		{ "--all", "99999999999", "is not a number" },
 		{ "--all", "", "one PID or NAME" },
 	};

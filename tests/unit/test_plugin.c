@@ -179,8 +179,8 @@ static const struct {
 	int error;
 	const char *why;
 } refused[] = {
-	{ "OTHER_ABI", -EINVAL, "ABI 2, this libknell knows 1" },
-	{ "OTHER_SIZE", -EINVAL, "ABI" },
+	{ "OTHER_ABI", -EINVAL, "of ABI 2 (size" },
+	{ "OTHER_SIZE", -EINVAL, "(size" },
 	{ "NO_INFO", -EINVAL, "no KNELL_PLUGIN() line" },
 	{ "NO_TABLE", -EINVAL, "has no table" },
 	{ "NO_NAME", -EINVAL, "has no name" },
