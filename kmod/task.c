@@ -17,6 +17,7 @@
 #include "compat.h"
 #include "engine.h"
 
+/* The task was not released when this RCU section began: that keeps its parent, too. */
 void knell_moment_take(struct knell_moment *moment, struct task_struct *task)
 {
 	const struct cred *cred = rcu_dereference(task->real_cred);

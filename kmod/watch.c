@@ -332,10 +332,14 @@ bool knell_watch_claim_absent(struct knell_watch *watch)
  * signal->live before it comes to the exit probe, so if we read that somebody lives, the probe will
  * find the watch. If nobody does, the probe may have come too early: who claims the exit decides.
  * -ESRCH: the process was dead (verdict `absent`). Else knell_root_set() follows.
+ *
+ * Leader: who leads it, or did before; it may be released since, and then its parent may be freed.
+ * So who leads it is asked again here. If nobody does, all of it was released, and it is absent.
  */
 int knell_root_begin(struct knell_root *root, struct task_struct *leader, struct pid *pid)
 {
 	struct knell_watch *self = &root->self;
+	struct task_struct *task;
 	unsigned long flags;
 	int error = 0;
 
@@ -343,10 +347,11 @@ int knell_root_begin(struct knell_root *root, struct task_struct *leader, struct
 	rcu_read_lock();
 	watch_init(self, root, leader, pid);
 	self->top = true;
-	if (root->flags & KNELL_KMOD_FOUND) {
+	task = pid_task(pid, PIDTYPE_TGID);
+	if (task && root->flags & KNELL_KMOD_FOUND) {
 		self->found = true;
-		self->clone.exit_signal = exit_signal_of(leader);
-		knell_moment_take(&self->birth, leader);
+		self->clone.exit_signal = exit_signal_of(task);
+		knell_moment_take(&self->birth, task);
 	} else {
 		self->birth_told = true;
 	}

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * test_input.c - more bad input: descriptors that look like a pidfd, structures of later versions,
- * memory that cannot be written to, numbers at their ends, module parameters at theirs.
+ * memory that cannot be written to, or only after a long wait, numbers at their ends, module
+ * parameters at theirs.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,6 +23,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "support.h"
@@ -228,6 +232,162 @@ START_TEST(extreme_parameters)
 }
 END_TEST
 
+/* A WATCH that sleeps half-way, where the kernel writes its answer, until it is let go. */
+struct held_watch {
+	int session, faults;
+	struct knell_kmod_watch *request; /* in a page of its own */
+	pthread_t thread;
+	int error;
+};
+
+static void *watch_held(void *argument)
+{
+	struct held_watch *held = argument;
+
+	held->error = ioctl(held->session, KNELL_IOC_WATCH, held->request) ? -errno : 0;
+	return NULL;
+}
+
+static void hold_page(struct held_watch *held, bool hold)
+{
+	struct uffdio_writeprotect protect = {
+		.range = { .start = (uintptr_t)held->request, .len = 4096 },
+		.mode = hold ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+	};
+
+	ck_assert_int_eq(ioctl(held->faults, UFFDIO_WRITEPROTECT, &protect), 0);
+}
+
+static void watch_until_answer(struct held_watch *held, int session, pid_t pid)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP };
+	struct uffdio_register all = { .mode = UFFDIO_REGISTER_MODE_WP };
+	struct pollfd fault = { .events = POLLIN };
+
+	held->session = session;
+	held->request =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(held->request, MAP_FAILED);
+	*held->request = (struct knell_kmod_watch){
+		.size = sizeof(*held->request),
+		.pidfd = pidfd_of(pid),
+		.flags = KNELL_KMOD_FOUND,
+		.mask = EXITS | KNELL_MASK(KNELL_CLONE),
+	};
+	held->faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	ck_assert_msg(held->faults >= 0, "userfaultfd: %s", strerror(errno));
+	ck_assert_int_eq(ioctl(held->faults, UFFDIO_API, &api), 0);
+	all.range = (struct uffdio_range){ .start = (uintptr_t)held->request, .len = 4096 };
+	ck_assert_int_eq(ioctl(held->faults, UFFDIO_REGISTER, &all), 0);
+	hold_page(held, true);
+	ck_assert_int_eq(pthread_create(&held->thread, NULL, watch_held, held), 0);
+	fault.fd = held->faults;
+	ck_assert_int_eq(poll(&fault, 1, 20000), 1);
+}
+
+static int let_go(struct held_watch *held)
+{
+	hold_page(held, false);
+	pthread_join(held->thread, NULL);
+	close(held->faults);
+	close(held->request->pidfd);
+	munmap(held->request, 4096);
+	return held->error;
+}
+
+static void *exec_cat(void *unused)
+{
+	(void)unused;
+	execl("/bin/cat", "cat", "/dev/zero", (char *)NULL);
+	_exit(99);
+}
+
+static void await_name(pid_t pid, const char *name)
+{
+	char path[64], comm[32] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	while (strncmp(comm, name, strlen(name)) != 0) {
+		usleep(10000);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		ck_assert_int_gt(read(fd, comm, sizeof(comm)), 0);
+		close(fd);
+	}
+}
+
+/* Another thread takes over while the watch is set: what is told is how that one is. */
+START_TEST(exec_before_the_answer)
+{
+	int session = session_open(O_NONBLOCK), out[2];
+	struct hearing hearing = { .next_seq = 0 };
+	const struct knell_event *clone;
+	struct held_watch held;
+	struct gate gate;
+	pid_t pid;
+
+	gate_make(&gate);
+	ck_assert_int_eq(pipe2(out, O_CLOEXEC), 0); /* nobody reads it: cat waits */
+	pid = spawn();
+	if (!pid) {
+		pthread_t thread;
+
+		dup2(out[1], STDOUT_FILENO);
+		gate_wait(&gate);
+		pthread_create(&thread, NULL, exec_cat, NULL);
+		pthread_join(thread, NULL);
+	}
+	watch_until_answer(&held, session, pid);
+	gate_open(&gate);
+	await_name(pid, "cat\n");
+	ck_assert_int_eq(let_go(&held), 0);
+	hear_until(&hearing, session, 1);
+	clone = heard_of(&hearing, pid, KNELL_CLONE);
+	ck_assert_ptr_nonnull(clone);
+	ck_assert_str_eq(clone->comm, "cat");
+	ck_assert_uint_eq(clone->u.clone.exit_signal, SIGCHLD);
+	ck_assert_uint_eq(clone->parent.tgid, (uint32_t)getpid());
+	kill(pid, SIGKILL);
+	reap(pid);
+	hear_until(&hearing, session, 2);
+	hearing_end(&hearing);
+	close(out[0]);
+	close(out[1]);
+	close(session);
+}
+END_TEST
+
+/* It is reaped, and its parent is, while the watch is set: it is absent, and nothing is told. */
+START_TEST(reaped_before_the_answer)
+{
+	int session = session_open(O_NONBLOCK), born[2];
+	struct held_watch held;
+	struct gate gate;
+	pid_t parent, pid;
+
+	gate_make(&gate);
+	ck_assert_int_eq(pipe2(born, O_CLOEXEC), 0);
+	parent = spawn();
+	if (!parent) {
+		pid = spawn_at(&gate, 0);
+		if (write(born[1], &pid, sizeof(pid)) != sizeof(pid))
+			_exit(1);
+		close(gate.fds[1]);
+		_exit(waitpid(pid, NULL, 0) == pid ? 0 : 2);
+	}
+	ck_assert_int_eq(read(born[0], &pid, sizeof(pid)), sizeof(pid));
+	watch_until_answer(&held, session, pid);
+	gate_open(&gate);
+	ck_assert_int_eq(reap(parent), 0);
+	usleep(300000); /* RCU: its memory is free */
+	ck_assert_int_eq(let_go(&held), -ESRCH);
+	hear_nothing(session);
+	close(born[0]);
+	close(born[1]);
+	close(session);
+}
+END_TEST
+
 void add_input_tests(Suite *suite)
 {
 	TCase *tests = kmod_case(suite, "input", 30);
@@ -238,4 +398,6 @@ void add_input_tests(Suite *suite)
 	tcase_add_test(tests, answers_nowhere);
 	tcase_add_test(tests, extreme_cookies);
 	tcase_add_test(tests, extreme_parameters);
+	tcase_add_test(tests, exec_before_the_answer);
+	tcase_add_test(tests, reaped_before_the_answer);
 }
