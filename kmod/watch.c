@@ -650,16 +650,25 @@ static void claim_dead(struct knell_watch *watch)
  * A thread is past the end of its files, and past telling its parent. The process is dead if no
  * thread is left, or the leader alone and it came so far, too: of two that go at the same time the
  * second one sees both, because the kernel's lock of all tasks lies before. A thread that a tracer
- * keeps never comes here: then the free tells.
+ * keeps never comes here: then the free tells. The leader is who leads it now: where another thread
+ * runs exec, the one that this thread knows is released, and the one that is left lives.
  */
+static bool all_told(const struct signal_struct *signal)
+{
+	int threads = READ_ONCE(signal->nr_threads);
+	struct task_struct *leader;
+
+	smp_rmb(); /* Who takes over is the leader before the old one leaves the count. */
+	leader = pid_task(knell_tgid_of(signal), PIDTYPE_TGID);
+	return threads <= 1 && (!leader || READ_ONCE(leader->exit_state));
+}
+
 void knell_table_dead(struct task_struct *task)
 {
 	struct signal_struct *signal = task->signal;
-	int threads = READ_ONCE(signal->nr_threads);
 	struct knell_watch *watch;
 
-	/* While the leader is counted it was not released, so it is there for this RCU section. */
-	if (threads > 1 || (threads == 1 && !READ_ONCE(task->group_leader->exit_state)))
+	if (!all_told(signal))
 		return;
 	hlist_for_each_entry_rcu (watch, knell_bucket(signal), hash)
 		if (watch->signal == signal)
