@@ -126,7 +126,7 @@ static void take_stream(struct knell_session *session)
 	}
 }
 
-static bool lost_any(const struct knell_session *session)
+bool knell_lost_any(const struct knell_session *session)
 {
 	return atomic64_read(&session->lost_births) || atomic64_read(&session->lost_deaths) ||
 	       atomic64_read(&session->lost_others);
@@ -144,7 +144,7 @@ static void fill_queue(struct knell_session *session, struct knell_watch *watch,
 	}
 	if (pending & KNELL_PENDING_FREE && watch->root->mask & KNELL_MASK(KNELL_FREE))
 		ready_add(session, watch, KNELL_ITEM_FREE);
-	if (lost_any(session) && list_empty(&session->gap.link))
+	if (knell_lost_any(session) && list_empty(&session->gap.link))
 		list_add_tail(&session->gap.link, &session->ready);
 }
 

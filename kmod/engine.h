@@ -372,6 +372,7 @@ void knell_deliver(struct knell_watch *watch, unsigned int pending);
 struct knell_line *knell_line_take(struct knell_watch *watch, u8 kind);
 void knell_line_push(struct knell_line *line);
 void knell_line_put(struct knell_session *session, struct knell_line *line);
+bool knell_lost_any(const struct knell_session *session);
 bool knell_root_detach(struct knell_root *root);
 void knell_root_set(struct knell_root *root);
 bool knell_tell_living(struct knell_watch *watch);

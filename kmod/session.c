@@ -168,24 +168,29 @@ static int knell_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
-/* Takes out of the queue what the reader has now. A gap stays while more was lost meanwhile. */
+/*
+ * Takes out of the queue what the reader has now. A gap stays while more was lost meanwhile: what
+ * a probe counts, a reaper sees under the lock that we have when we look, and leaves it to us as
+ * long as the gap is there.
+ */
 void knell_session_consumed(struct knell_session *session, struct knell_item *item,
 			    const struct knell_event *event)
 {
 	const struct knell_gap *gap = &event->u.gap;
-	bool more = false;
 
 	if (item->kind == KNELL_ITEM_GAP && event->size) {
 		session->seq += gap->births + gap->deaths + gap->others;
-		more = atomic64_sub_return(gap->births, &session->lost_births) |
-		       atomic64_sub_return(gap->deaths, &session->lost_deaths) |
-		       atomic64_sub_return(gap->others, &session->lost_others);
+		atomic64_sub(gap->births, &session->lost_births);
+		atomic64_sub(gap->deaths, &session->lost_deaths);
+		atomic64_sub(gap->others, &session->lost_others);
 	} else if (event->size) {
 		session->seq++;
 	}
-	if (more)
-		return;
 	spin_lock(&session->lock);
+	if (item->kind == KNELL_ITEM_GAP && knell_lost_any(session)) {
+		spin_unlock(&session->lock);
+		return;
+	}
 	list_del_init(&item->link);
 	spin_unlock(&session->lock);
 	if (item->kind == KNELL_ITEM_LINE)
