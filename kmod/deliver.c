@@ -255,6 +255,8 @@ void knell_deliver(struct knell_watch *watch, unsigned int pending)
 	spin_lock(&session->lock);
 	if (!session->closed && !root->ended)
 		fill_queue(session, watch, pending);
+	else if (!session->closed)
+		take_stream(session); /* a line that came after the purge holds its root */
 	if (pending & last) {
 		knell_watch_unhash(watch);
 		over = atomic_dec_and_test(&root->alive);

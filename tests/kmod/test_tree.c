@@ -441,6 +441,50 @@ START_TEST(exec_by_another_thread)
 }
 END_TEST
 
+/* Changes its ids all the time, until it is killed. */
+static void change_ids(void)
+{
+	unsigned int i;
+
+	for (i = 0;; i++)
+		if (setresuid((uid_t)-1, (uid_t)-1, 1 + i % 2))
+			_exit(1);
+}
+
+/*
+ * A watch that ends while a probe is at a line for it gives back all, with no event to follow. The
+ * first watch is there so that the hook is armed before anybody comes to it, and stays.
+ */
+START_TEST(ended_among_lines)
+{
+	int session = session_open(O_NONBLOCK), i, j, tries;
+	const uint32_t mask = EXITS | KNELL_MASK(KNELL_UID);
+	pid_t pids[3];
+
+	ck_assert_int_eq(session_watch(session, getpid(), 0, mask, 2, 0), 0);
+	for (j = 0; j < 3; j++) {
+		pids[j] = spawn();
+		if (!pids[j])
+			change_ids();
+	}
+	for (i = 0; i < 150; i++) {
+		for (j = 0; j < 3; j++)
+			ck_assert_int_eq(session_watch(session, pids[j], 0, mask, 1, 0), 0);
+		usleep(1000 + (useconds_t)i * 7);
+		ck_assert_int_eq(session_unwatch(session, 1), 0);
+		for (tries = 0; session_stats(session).watches > 1 && tries < 500; tries++)
+			usleep(10000);
+		ck_assert_msg(tries < 500, "round %d: %llu places are held", i,
+			      (unsigned long long)session_stats(session).watches - 1);
+	}
+	for (j = 0; j < 3; j++) {
+		kill(pids[j], SIGKILL);
+		reap(pids[j]);
+	}
+	close(session);
+}
+END_TEST
+
 void add_tree_tests(Suite *suite)
 {
 	TCase *tests = kmod_case(suite, "trees", 60);
@@ -453,4 +497,5 @@ void add_tree_tests(Suite *suite)
 	tcase_add_test(tests, moments_of_death);
 	tcase_add_test(tests, dead_waits_for_all_threads);
 	tcase_add_test(tests, exec_by_another_thread);
+	tcase_add_test(tests, ended_among_lines);
 }
