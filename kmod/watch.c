@@ -93,6 +93,7 @@ static void root_free(struct work_struct *work)
 		for_each_set_bit (nr, root->beyond, PID_MAX_LIMIT)
 			atomic_dec(&knell_wide);
 	atomic_long_sub(root->places, &places);
+	knell_moment_drop(&root->self.death.at);
 	if (!root->session) {
 		knell_task_watch_free(root);
 		return;
@@ -117,6 +118,7 @@ static void watch_back(struct rcu_head *rcu)
 	struct knell_root *root = watch->root;
 	unsigned long flags;
 
+	knell_moment_drop(&watch->death.at);
 	raw_spin_lock_irqsave(&root->lock, flags);
 	list_add_tail(&watch->member, &root->reserve);
 	root->used--;
@@ -135,7 +137,7 @@ void knell_watch_put(struct knell_watch *watch)
 		watch->creator = NULL;
 		put_pid(watch->pid);
 		knell_moment_drop(&watch->birth);
-		knell_moment_drop(&watch->death.at);
+		/* Its exit probe may be writing its death yet: that is dropped after RCU. */
 		if (watch == &watch->root->self)
 			knell_root_put(watch->root);
 		else
