@@ -30,7 +30,8 @@ typedef void (*knell_task_fn)(const struct knell_event *event, void *data);
  * watch was ended.
  *
  * `ret_watch` may be NULL; else the caller ends the watch with knell_unwatch_task(), also after the
- * function was called. It is stored before the function can be called, and NULL on failure.
+ * function was called. It is stored before the function can be called, and NULL on failure: until
+ * this returns only the function may use it.
  *
  * -ESRCH: the process was dead already (verdict `absent`), and the function is not called. -EINVAL,
  * -ENOMEM; -ENODEV: the owner is being unloaded. May sleep; not for interrupts or probes.
