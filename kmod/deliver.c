@@ -277,8 +277,11 @@ void knell_deliver(struct knell_watch *watch, unsigned int pending)
 		wake_up_interruptible(&session->wait);
 }
 
-/* Takes what is there of a root, or all (NULL), out of the queue. session->lock is held. */
-void knell_ready_purge(struct knell_session *session, const struct knell_root *root)
+/*
+ * Takes what is there of roots that were ended, or all if it is closed, out of the queue. One pass,
+ * for they may be as many as what is there. session->lock is held.
+ */
+void knell_ready_purge(struct knell_session *session)
 {
 	struct knell_item *item, *next;
 
@@ -286,7 +289,7 @@ void knell_ready_purge(struct knell_session *session, const struct knell_root *r
 	list_for_each_entry_safe (item, next, &session->ready, link) {
 		struct knell_watch *watch = knell_item_watch(item);
 
-		if (root && (!watch || watch->root != root))
+		if (!session->closed && !(watch && watch->root->purge))
 			continue;
 		list_del_init(&item->link);
 		if (item->kind == KNELL_ITEM_LINE)

@@ -169,6 +169,7 @@ struct knell_root {
 	u32 places;                  /* watches that it holds: itself and its reserve */
 	struct hlist_node by_cookie; /* session->roots: session->lock */
 	bool ended;                  /* written under session->lock and root->lock */
+	bool purge;                  /* what is unread of it is dropped: session->lock */
 
 	raw_spinlock_t lock;
 	struct list_head members;
@@ -377,7 +378,7 @@ bool knell_root_detach(struct knell_root *root);
 void knell_root_set(struct knell_root *root);
 bool knell_tell_living(struct knell_watch *watch);
 bool knell_exit_was_read(struct knell_watch *watch);
-void knell_ready_purge(struct knell_session *session, const struct knell_root *root);
+void knell_ready_purge(struct knell_session *session);
 struct knell_watch *knell_item_watch(struct knell_item *item);
 
 /* record.c */

@@ -126,15 +126,13 @@ static bool end_roots(struct knell_session *session, const u64 *cookie)
 
 	spin_lock(&session->lock);
 	hash_for_each_safe (session->roots, bucket, next, root, by_cookie)
-		if ((!cookie || root->cookie == *cookie) && knell_root_detach(root))
+		if ((!cookie || root->cookie == *cookie) && knell_root_detach(root)) {
+			root->purge = true;
 			hlist_add_head(&root->by_cookie, &ended);
-	hlist_for_each_entry (root, &ended, by_cookie)
-		if (cookie)
-			knell_ready_purge(session, root);
-	if (!cookie) {
+		}
+	if (!cookie)
 		session->closed = true;
-		knell_ready_purge(session, NULL);
-	}
+	knell_ready_purge(session);
 	spin_unlock(&session->lock);
 	if (hlist_empty(&ended))
 		return false;
@@ -157,7 +155,7 @@ void knell_session_close(struct knell_session *session)
 	/* Probes that were under way when the last watch left the table may have added lines. */
 	synchronize_rcu();
 	spin_lock(&session->lock);
-	knell_ready_purge(session, NULL);
+	knell_ready_purge(session);
 	spin_unlock(&session->lock);
 	knell_session_put(session);
 }

@@ -24,6 +24,7 @@
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "support.h"
@@ -232,6 +233,32 @@ START_TEST(extreme_parameters)
 }
 END_TEST
 
+/* Many watches that end at once, unread, take time as they are many, and not as their square. */
+START_TEST(many_end_at_once)
+{
+	int session = session_open(O_NONBLOCK), own = pidfd_of(getpid()), i;
+	const int count = 20000;
+	struct timespec before, after;
+	double seconds;
+
+	for (i = 0; i < count; i++)
+		ck_assert_int_eq(session_watch_pidfd(session, own, KNELL_KMOD_FOUND,
+						     EXITS | KNELL_MASK(KNELL_CLONE), 1, 0),
+				 0);
+	usleep(300000); /* all are in the queue */
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	ck_assert_int_eq(session_unwatch(session, 1), 0);
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	seconds = (double)(after.tv_sec - before.tv_sec) +
+		  (double)(after.tv_nsec - before.tv_nsec) / 1e9;
+	printf("# %d watches ended in %.3f s\n", count, seconds);
+	ck_assert_double_lt(seconds, 1);
+	hear_nothing(session);
+	close(own);
+	close(session);
+}
+END_TEST
+
 /* A WATCH that sleeps half-way, where the kernel writes its answer, until it is let go. */
 struct held_watch {
 	int session, faults;
@@ -398,6 +425,7 @@ void add_input_tests(Suite *suite)
 	tcase_add_test(tests, answers_nowhere);
 	tcase_add_test(tests, extreme_cookies);
 	tcase_add_test(tests, extreme_parameters);
+	tcase_add_test(tests, many_end_at_once);
 	tcase_add_test(tests, exec_before_the_answer);
 	tcase_add_test(tests, reaped_before_the_answer);
 }
