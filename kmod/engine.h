@@ -349,7 +349,7 @@ void knell_died_beyond(struct knell_root *root, pid_t nr);
 bool knell_root_wants(const struct knell_root *root, struct task_struct *task, const char *comm);
 void knell_follow(struct task_struct *task, const char *comm);
 void knell_root_take_in(struct knell_root *root);
-int knell_root_join(struct knell_root *root, struct task_struct *leader, struct pid *pid,
+int knell_root_join(struct knell_root *root, struct pid *pid,
 		    const struct knell_kmod_watch *request);
 bool knell_root_dead(struct knell_watch *watch);
 struct knell_watch *knell_root_oldest_dead(struct knell_root *root);

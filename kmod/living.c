@@ -219,16 +219,19 @@ static int join(struct knell_root *root, struct task_struct *leader, struct pid 
 /*
  * A process joins a wide root, dead or alive: if it is not in, it is told alive, and dead if it is
  * a zombie. -EALREADY: its exit was read before. -ESRCH: it is released. -ENOSPC: no watch is left.
+ * Who leads it is asked here, for whoever did before may be released, and its parent be freed.
  */
-int knell_root_join(struct knell_root *root, struct task_struct *leader, struct pid *pid,
+int knell_root_join(struct knell_root *root, struct pid *pid,
 		    const struct knell_kmod_watch *request)
 {
+	struct task_struct *leader;
 	struct knell_watch *watch;
 	bool is_new;
 	int error = -ESRCH;
 
 	rcu_read_lock();
-	if (knell_tgid_of(leader->signal) == pid)
+	leader = pid_task(pid, PIDTYPE_TGID);
+	if (leader)
 		error = join(root, leader, pid, request, &watch, &is_new);
 	if (!error) {
 		if (is_new)

@@ -451,17 +451,17 @@ static void make_room(void)
 }
 
 static int join_root(struct knell_session *session, const struct knell_kmod_watch *request,
-		     struct task_struct *leader, struct pid *pid)
+		     struct pid *pid)
 {
 	struct knell_root *root = wide_root(session, request->group);
 	int error;
 
 	if (!root)
 		return -ENOENT;
-	error = knell_root_join(root, leader, pid, request);
+	error = knell_root_join(root, pid, request);
 	if (error == -ENOSPC) {
 		make_room();
-		error = knell_root_join(root, leader, pid, request);
+		error = knell_root_join(root, pid, request);
 	}
 	if (!error && request->flags & KNELL_KMOD_SUBTREE)
 		knell_root_take_in(root);
@@ -510,7 +510,7 @@ static int ioctl_watch(struct knell_session *session, struct knell_kmod_watch *r
 		error = mutex_lock_interruptible(&session->setting) ? -ERESTARTSYS : 0;
 	if (!error) {
 		error = request->flags & KNELL_KMOD_JOIN
-				? join_root(session, request, leader, pid)
+				? join_root(session, request, pid)
 				: knell_session_watch(session, request, leader, pid);
 		mutex_unlock(&session->setting);
 	}

@@ -259,6 +259,20 @@ START_TEST(many_end_at_once)
 }
 END_TEST
 
+#define GROUP 5u /* a cookie */
+
+/* The first of two is a watch of its own, the second one joins a group. */
+static int session_for(int way)
+{
+	int session = session_open(O_NONBLOCK);
+
+	if (way)
+		ck_assert_int_eq(session_watch_pidfd(session, -1, KNELL_KMOD_GROUP,
+						     EXITS | KNELL_MASK(KNELL_CLONE), GROUP, 10),
+				 0);
+	return session;
+}
+
 /* A WATCH that sleeps half-way, where the kernel writes its answer, until it is let go. */
 struct held_watch {
 	int session, faults;
@@ -285,7 +299,7 @@ static void hold_page(struct held_watch *held, bool hold)
 	ck_assert_int_eq(ioctl(held->faults, UFFDIO_WRITEPROTECT, &protect), 0);
 }
 
-static void watch_until_answer(struct held_watch *held, int session, pid_t pid)
+static void watch_until_answer(struct held_watch *held, int session, pid_t pid, int way)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP };
 	struct uffdio_register all = { .mode = UFFDIO_REGISTER_MODE_WP };
@@ -298,8 +312,9 @@ static void watch_until_answer(struct held_watch *held, int session, pid_t pid)
 	*held->request = (struct knell_kmod_watch){
 		.size = sizeof(*held->request),
 		.pidfd = pidfd_of(pid),
-		.flags = KNELL_KMOD_FOUND,
-		.mask = EXITS | KNELL_MASK(KNELL_CLONE),
+		.flags = way ? KNELL_KMOD_JOIN : KNELL_KMOD_FOUND,
+		.mask = way ? 0 : EXITS | KNELL_MASK(KNELL_CLONE),
+		.group = way ? GROUP : 0,
 	};
 	held->faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 	ck_assert_msg(held->faults >= 0, "userfaultfd: %s", strerror(errno));
@@ -346,7 +361,7 @@ static void await_name(pid_t pid, const char *name)
 /* Another thread takes over while the watch is set: what is told is how that one is. */
 START_TEST(exec_before_the_answer)
 {
-	int session = session_open(O_NONBLOCK), out[2];
+	int session = session_for(_i), out[2];
 	struct hearing hearing = { .next_seq = 0 };
 	const struct knell_event *clone;
 	struct held_watch held;
@@ -364,7 +379,7 @@ START_TEST(exec_before_the_answer)
 		pthread_create(&thread, NULL, exec_cat, NULL);
 		pthread_join(thread, NULL);
 	}
-	watch_until_answer(&held, session, pid);
+	watch_until_answer(&held, session, pid, _i);
 	gate_open(&gate);
 	await_name(pid, "cat\n");
 	ck_assert_int_eq(let_go(&held), 0);
@@ -387,7 +402,7 @@ END_TEST
 /* It is reaped, and its parent is, while the watch is set: it is absent, and nothing is told. */
 START_TEST(reaped_before_the_answer)
 {
-	int session = session_open(O_NONBLOCK), born[2];
+	int session = session_for(_i), born[2];
 	struct held_watch held;
 	struct gate gate;
 	pid_t parent, pid;
@@ -403,7 +418,7 @@ START_TEST(reaped_before_the_answer)
 		_exit(waitpid(pid, NULL, 0) == pid ? 0 : 2);
 	}
 	ck_assert_int_eq(read(born[0], &pid, sizeof(pid)), sizeof(pid));
-	watch_until_answer(&held, session, pid);
+	watch_until_answer(&held, session, pid, _i);
 	gate_open(&gate);
 	ck_assert_int_eq(reap(parent), 0);
 	usleep(300000); /* RCU: its memory is free */
@@ -426,6 +441,6 @@ void add_input_tests(Suite *suite)
 	tcase_add_test(tests, extreme_cookies);
 	tcase_add_test(tests, extreme_parameters);
 	tcase_add_test(tests, many_end_at_once);
-	tcase_add_test(tests, exec_before_the_answer);
-	tcase_add_test(tests, reaped_before_the_answer);
+	tcase_add_loop_test(tests, exec_before_the_answer, 0, 2);
+	tcase_add_loop_test(tests, reaped_before_the_answer, 0, 2);
 }
