@@ -750,6 +750,16 @@ START_TEST(exec_by_another_thread)
 }
 END_TEST
 
+/* Its status is hidden from whoever may not trace it. */
+static void watch_a_zombie_unprivileged(void)
+{
+	if (geteuid() != 0)
+		test_skip("who may not trace a process must be another user, so root is needed");
+	ck_assert_int_eq(seteuid(65534), 0);
+	watch_a_zombie();
+	ck_assert_int_eq(seteuid(0), 0);
+}
+
 /* Over all that came before in this process: the traps are the cases that are hard to know. */
 START_TEST(status_of_all)
 {
@@ -761,6 +771,8 @@ START_TEST(status_of_all)
 	hear_grandchild(play);
 	hear_in_stream(play);
 	watch_a_zombie();
+	if (test_source_is("pidfd"))
+		watch_a_zombie_unprivileged();
 	if (can(KNELL_CAN_FORK | KNELL_CAN_WATCH))
 		claim_settle(KNELL_CAN_STATUS);
 }

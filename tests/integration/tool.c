@@ -55,18 +55,24 @@ void tool_start(struct tool *tool)
 }
 
 /* It sleeps in poll(2). Where /proc does not tell: after what it takes to load BPF programs. */
-static bool is_polling(pid_t pid)
+/* The number of the system call that it sleeps in; -1: none, or it cannot be seen. */
+static long sleeps_in(pid_t pid)
 {
 	char path[64], *text;
 	long nr = -1;
 
 	snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
 	text = read_file(path);
-	if (text && (*text < '0' || *text > '9'))
-		nr = -1; /* "running" */
-	else if (text)
+	if (text && *text >= '0' && *text <= '9') /* else "running" */
 		nr = strtol(text, NULL, 10);
 	free(text);
+	return nr;
+}
+
+static bool is_polling(pid_t pid)
+{
+	long nr = sleeps_in(pid);
+
 #ifdef SYS_poll
 	if (nr == SYS_poll)
 		return true;
@@ -114,13 +120,20 @@ static bool is_holding(pid_t holder, pid_t pid)
 	return found;
 }
 
+static bool is_held_up(pid_t pid)
+{
+	long nr = sleeps_in(pid);
+
+	return nr == SYS_write || nr == SYS_openat;
+}
+
 void tool_await_holding(const struct tool *tool, pid_t pid)
 {
 	double end = now() + test_seconds(PATIENCE);
 
-	while (!is_holding(tool->pid, pid)) {
-		ck_assert_msg(now() < end && process_state(tool->pid) != 'Z', "%d is not held",
-			      pid);
+	while (!is_holding(tool->pid, pid) || !is_held_up(tool->pid)) {
+		ck_assert_msg(now() < end && process_state(tool->pid) != 'Z',
+			      "%d is not held, or knell goes on", pid);
 		sleep_ms(2);
 	}
 }

@@ -21,7 +21,7 @@ struct tool {
 
 void tool_start(struct tool *tool);
 void tool_await_listening(const struct tool *tool); /* it waits for events */
-/* It has looked this process up and holds it by a pidfd. */
+/* It holds this process by a pidfd, and something holds it up: a write, or a FIFO that it opens. */
 void tool_await_holding(const struct tool *tool, pid_t pid);
 void tool_wait(struct tool *tool); /* and reads what it wrote */
 void tool_run(struct tool *tool);
