@@ -147,8 +147,9 @@ struct knell_clone {
  * encoding is promised), then args_len bytes: the arguments, each ending in a NUL.
  */
 struct knell_exec {
-	__u32 old_tid; /* the thread that called exec; its own identity ended here if not the leader
-			*/
+	/* The thread that called exec; its own identity ended here if not the leader. 0: unknown.
+	 */
+	__u32 old_tid;
 	__u32 file_len;
 	__u32 args_len;
 	__u32 args_total; /* bytes of arguments before any truncation */

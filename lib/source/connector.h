@@ -68,6 +68,7 @@ struct cn_process {
 	uint64_t cookie;
 	uint64_t since;     /* CLOCK_MONOTONIC: events before this are another one's */
 	uint64_t exec_time; /* CLOCK_MONOTONIC: of the last exec */
+	uint64_t left_time; /* CLOCK_MONOTONIC: of the last exit of a thread, not the leader */
 	uint64_t seen;      /* CLOCK_MONOTONIC: when /proc was read, for one that was found there */
 	uint32_t losses;    /* its threads are all known, if nothing was lost since */
 	uint32_t pass;      /* the pass that found it alive */

@@ -236,6 +236,7 @@ void cn_exited(struct cn_source *s, const struct cn_message *m)
 				     (struct cn_status){ .known = true,
 							 .status = (int)exit->exit_code });
 		cn_remove_thread(s, task);
+		p->left_time = m->event.timestamp_ns;
 	}
 	if (p->live == 0)
 		died(s, p, m);

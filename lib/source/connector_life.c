@@ -24,6 +24,9 @@
 /* A task that was found in /proc is in there a little before its birth is told. */
 #define BIRTH_SLACK UINT64_C(50000000)
 
+/* So long after an exit of a thread it may have been the leader's, which exec replaced. */
+#define SWAP_TIME UINT64_C(1000000000)
+
 bool cn_wanted(const struct cn_source *s, const struct cn_process *p)
 {
 	return !p->ghost && (p->root || p->subtree || (s->stream && p->passes));
@@ -272,22 +275,31 @@ static void take_over(struct cn_source *s, struct cn_process *p)
 
 /*
  * Exec ends all other threads; their exits are heard before it or after. Who ran it is only known
- * where nobody else was left.
+ * where nobody else was left. The leader that had to go may be heard with the number of the thread
+ * that took its place, if they swapped before the kernel told its exit: so who alone is left right
+ * after an exit is not certain. 0: not known.
  */
+static uint32_t who_execed(struct cn_process *p, const struct cn_message *m)
+{
+	const struct cn_task *thread = only_thread(p);
+
+	if (thread && !p->leader.alive)
+		return thread->tid;
+	if (cds_list_empty(&p->threads) &&
+	    (!p->left_time || m->event.timestamp_ns - p->left_time > SWAP_TIME))
+		return p->leader.tid;
+	return 0;
+}
+
 static void execed(struct cn_source *s, const struct cn_message *m)
 {
 	struct cn_process *p = process_of(s, (uint32_t)m->event.event_data.exec.process_tgid, m);
-	const struct cn_task *thread;
 	struct cn_task *task, *next;
-	uint32_t old_tid = 0;
+	uint32_t old_tid;
 
 	if (!p)
 		return;
-	thread = only_thread(p);
-	if (thread && !p->leader.alive)
-		old_tid = thread->tid;
-	else if (cds_list_empty(&p->threads))
-		old_tid = p->leader.tid;
+	old_tid = who_execed(p, m);
 	take_over(s, p);
 	cds_list_for_each_entry_safe (task, next, &p->threads, sibling) {
 		if (may_tell(s, p))
@@ -299,6 +311,7 @@ static void execed(struct cn_source *s, const struct cn_message *m)
 	p->live = 1;
 	p->losses = s->losses;
 	p->exec_time = m->event.timestamp_ns;
+	p->left_time = 0;
 	p->taken = false;
 	p->mixed = 0;
 	cn_forget(&p->leader, CN_COMM);
