@@ -272,7 +272,7 @@ void knell_deliver(struct knell_watch *watch, unsigned int pending)
 	if (over)
 		knell_root_end(root);
 	if (session->joined)
-		knell_call_watchers(session, watch);
+		knell_table_deliver(session);
 	else
 		wake_up_interruptible(&session->wait);
 }

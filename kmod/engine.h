@@ -48,8 +48,7 @@ enum knell_pending {
 	KNELL_PENDING_LINES = 2, /* the session's stream has lines */
 	KNELL_PENDING_EXIT = 4,
 	KNELL_PENDING_FREE = 8,
-	KNELL_PENDING_GAP = 16,
-	KNELL_PENDING_CALLS = 32 /* the session's queue has records for a module's watchers */
+	KNELL_PENDING_GAP = 16
 };
 
 /* What waits in a session's queue for its reader. */
@@ -216,6 +215,7 @@ struct knell_session {
 	struct mutex setting;        /* WATCH, one at a time */
 	struct mutex reading;        /* read(2), calling watchers, UNWATCH, close, one at a time */
 	struct knell_joined *joined; /* whose watchers are called; NULL: it is a device's */
+	struct work_struct calls;    /* calls them; counts the session while it is queued */
 	bool leaving;                /* they are not called any more */
 	u64 seq;                     /* under reading */
 	char *scratch;               /* where a record is put together: under reading */
@@ -291,7 +291,7 @@ static inline bool knell_root_waits_for_free(const struct knell_root *root)
 	return knell_root_keeps_dead(root) || root->mask & KNELL_MASK(KNELL_FREE);
 }
 
-/* Does a reaper call functions of a module when it is delivered? */
+/* Does a reaper queue a call to a module when it is delivered? */
 static inline bool knell_watch_calls(const struct knell_watch *watch)
 {
 	return !watch->root->session || watch->root->session->joined;
@@ -393,7 +393,13 @@ void knell_task_watch_free(struct knell_root *root);
 void knell_task_watches_stop(void);
 
 /* table.c */
-void knell_call_watchers(struct knell_session *session, struct knell_watch *watch);
+void knell_table_deliver(struct knell_session *session);
+
+/* call.c */
+int knell_calls_start(void);
+void knell_calls_stop(void);
+void knell_call_function(struct work_struct *call);
+bool knell_call_watchers(struct work_struct *calls);
 
 /* session.c */
 int knell_session_new(struct knell_session **ret_session);

@@ -21,15 +21,20 @@ static int __init knell_load(void)
 	error = knell_hooks_find();
 	if (error)
 		goto no_table;
-	error = knell_reapers_start();
+	error = knell_calls_start();
 	if (error)
 		goto no_table;
+	error = knell_reapers_start();
+	if (error)
+		goto no_calls;
 	error = knell_device_init();
 	if (error)
 		goto no_reapers;
 	return 0;
 no_reapers:
 	knell_reapers_stop();
+no_calls:
+	knell_calls_stop();
 no_table:
 	knell_table_exit();
 	return error;
@@ -41,6 +46,7 @@ static void __exit knell_unload(void)
 	knell_task_watches_stop();
 	tracepoint_synchronize_unregister();
 	knell_reapers_stop();
+	knell_calls_stop();
 	knell_table_exit();
 }
 

@@ -71,7 +71,7 @@ static void deliver(struct knell_watch *watch)
 
 /*
  * Takes one list, and delivers what readers are told, oldest first. What modules are told is put
- * aside: their functions may sleep. False: it was empty.
+ * aside for the CPU's own reaper, which queues it to a worker of that CPU. False: it was empty.
  */
 static bool take_list(struct reaper *reaper, struct llist_head *of_modules)
 {
@@ -188,9 +188,9 @@ static struct smp_hotplug_thread reaper_hotplug = {
 };
 
 /*
- * A function that a reaper calls may sleep, and the reaper cannot park before it returns. The
- * kernel parks such threads in the order in which they came, under PREEMPT_RT those that run timers
- * first, so whoever sleeps then sleeps for ever, and the CPU never goes offline. This comes before.
+ * A reaper may have to sleep for a lock, and cannot park before it has it. The kernel parks such
+ * threads in the order in which they came, under PREEMPT_RT those that run timers first; whoever
+ * waits for a timer then sleeps for ever, and the CPU never goes offline. This comes before.
  */
 static int reaper_park(unsigned int cpu)
 {

@@ -3,9 +3,8 @@
  * table.c - the watchers of other modules (KNELL_WATCHER): their tables join and leave.
  *
  * Owns what has joined. Each table has a session of its own that watches everybody, with calls in
- * place of read(2): a reaper that put something into the queue calls the watchers, unless another
- * one is doing that: then it is left to him. So calls of one table never overlap, and come in the
- * order of the queue.
+ * place of read(2): a reaper that put something into the queue queues the session's work, which
+ * calls the watchers. So calls of one table never overlap, and come in the order of the queue.
  */
 #include <linux/err.h>
 #include <linux/export.h>
@@ -19,7 +18,7 @@
 
 #include "engine.h"
 
-/* So many records, then the reaper looks at its CPU's list again. */
+/* So many records, then who leaves may come in between. */
 #define CALL_BATCH 64
 
 struct caller {
@@ -150,35 +149,32 @@ static bool call_batch(struct knell_session *session)
 	return i == CALL_BATCH;
 }
 
-/* Called by a reaper that has a hold on this watch of the session, and put records into its queue.
- */
-void knell_call_watchers(struct knell_session *session, struct knell_watch *watch)
+/* Somebody has put records into its queue, and has a hold on the session. */
+void knell_table_deliver(struct knell_session *session)
 {
+	if (READ_ONCE(session->leaving) || list_empty_careful(&session->ready))
+		return;
+	refcount_inc(&session->refs); /* the work's */
+	if (!knell_call_watchers(&session->calls))
+		knell_session_put(session);
+}
+
+/* On a worker, one at a time. */
+static void call_watchers(struct work_struct *work)
+{
+	struct knell_session *session = container_of(work, struct knell_session, calls);
 	bool more = false;
 
-	for (;;) {
-		/*
-		 * Pairs with itself: whoever finds another one at the queue has put his record
-		 * there before, and that one looks at it after he let go.
-		 */
-		smp_mb();
-		if (READ_ONCE(session->leaving) || list_empty_careful(&session->ready) ||
-		    !mutex_trylock(&session->reading))
-			return;
-		if (!session->closed) { /* else who joined may be gone */
-			WRITE_ONCE(session->joined->calling, current);
-			more = call_batch(session);
-			WRITE_ONCE(session->joined->calling, NULL);
-		}
-		mutex_unlock(&session->reading);
-		if (!more)
-			continue;
-		/* What else died on this CPU shall not wait for all of a storm's calls. */
-		preempt_disable();
-		knell_reap_queue(watch, KNELL_PENDING_CALLS);
-		preempt_enable();
-		return;
+	mutex_lock(&session->reading);
+	if (!session->closed) { /* else who joined may be gone */
+		WRITE_ONCE(session->joined->calling, current);
+		more = call_batch(session);
+		WRITE_ONCE(session->joined->calling, NULL);
 	}
+	mutex_unlock(&session->reading);
+	if (more)
+		knell_table_deliver(session);
+	knell_session_put(session);
 }
 
 /* ---- joining and leaving ---- */
@@ -210,6 +206,7 @@ static int watch_all(struct knell_joined *joined, u32 reserve, u32 kinds)
 		return error;
 	joined->session = session;
 	session->joined = joined;
+	INIT_WORK(&session->calls, call_watchers);
 	mutex_lock(&session->setting);
 	error = knell_session_watch(session, &request, NULL, NULL);
 	mutex_unlock(&session->setting);

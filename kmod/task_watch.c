@@ -3,8 +3,9 @@
  * task_watch.c - watches of other modules: knell_watch_task().
  *
  * Owns those watches, and the hooks that they need. Such a watch has a root of its own and no
- * session: the reaper that finds its death calls the function, and touches nothing before that
- * another CPU has. The state decides between the call and who ends the watch.
+ * session: the reaper that finds its death queues the call to its CPU's worker (call.c), and
+ * touches nothing before that another CPU has. The state decides between the call and who ends the
+ * watch.
  */
 #include <linux/completion.h>
 #include <linux/export.h>
@@ -28,6 +29,7 @@ struct knell_task_watch {
 	void *data;
 	struct module *owner; /* counted until the state is over */
 	atomic_t state;
+	struct work_struct call;
 	struct task_struct *caller; /* who is in the function; compared only */
 	struct completion called;
 };
@@ -88,22 +90,33 @@ static void is_over(struct knell_task_watch *watch)
 	module_put(owner);
 }
 
+/* On a worker; it has a hold on the watch. */
+static void call(struct work_struct *work)
+{
+	struct knell_task_watch *watch = container_of(work, struct knell_task_watch, call);
+	struct knell_event event;
+
+	if (atomic_cmpxchg(&watch->state, STATE_WAITING, STATE_CALLING) == STATE_WAITING) {
+		knell_record_exit(&event, &watch->root.self);
+		WRITE_ONCE(watch->caller, current);
+		watch->function(&event, watch->data);
+		WRITE_ONCE(watch->caller, NULL);
+		atomic_set(&watch->state, STATE_OVER);
+		complete_all(&watch->called);
+		is_over(watch);
+	}
+	knell_watch_put(&watch->root.self);
+}
+
 /* Called by a reaper, which has a hold on this watch. */
 void knell_task_watch_deliver(struct knell_watch *self, unsigned int pending)
 {
 	struct knell_task_watch *watch = container_of(self->root, struct knell_task_watch, root);
-	struct knell_event event;
 
-	if (!(pending & KNELL_PENDING_EXIT) ||
-	    atomic_cmpxchg(&watch->state, STATE_WAITING, STATE_CALLING) != STATE_WAITING)
+	if (!(pending & KNELL_PENDING_EXIT)) /* which comes once */
 		return;
-	knell_record_exit(&event, self);
-	WRITE_ONCE(watch->caller, current);
-	watch->function(&event, watch->data);
-	WRITE_ONCE(watch->caller, NULL);
-	atomic_set(&watch->state, STATE_OVER);
-	complete_all(&watch->called);
-	is_over(watch);
+	refcount_inc(&self->refs);
+	knell_call_function(&watch->call);
 }
 
 void knell_task_watch_free(struct knell_root *root)
@@ -139,6 +152,7 @@ static struct knell_task_watch *task_watch_new(u32 flags, knell_task_fn function
 	watch->data = data;
 	watch->owner = owner;
 	atomic_set(&watch->state, STATE_WAITING);
+	INIT_WORK(&watch->call, call);
 	init_completion(&watch->called);
 	return watch;
 }

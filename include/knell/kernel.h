@@ -3,8 +3,8 @@
  * kernel.h - what knell.ko does for other kernel modules: it calls a function when a process is
  * dead. Watchers of everybody are in watcher.h. To programs this header declares nothing.
  *
- * The function runs in process context, on the reaper of the CPU where the death happened: it may
- * sleep, allocate and take mutexes, and holds up only that CPU's other watches. A death is never
+ * The function runs in process context, on a worker of the CPU where the death happened: it may
+ * sleep, allocate and take mutexes, and holds up only that CPU's other functions. A death is never
  * lost, however many come at once: the memory of the watch is its place in the queue. A module's
  * Makefile includes knell.mk; docs/kmod.md has the rest.
  */

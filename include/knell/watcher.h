@@ -209,7 +209,7 @@ __attribute__((unused)) static const struct knell_table knell_table_here = {
  * The watchers of a module, each called with `userdata`, hear of every process of the system: of
  * those that live already (a clone record, reconciled) and of those that are born later. Of so many
  * at a time as `reserve` has places; what is beyond is told as a gap. They are called one after the
- * other, in the order of the records, on knell.ko's reapers; perhaps before this returns.
+ * other, in the order of the records, on a worker of the kernel's; perhaps before this returns.
  *
  * Returns how many there are. -ENOENT: none; does the Makefile include knell.mk? -EINVAL: a table
  * of another ABI, or an entry without function. -EEXIST: they are there already. -ENOSPC, -EMFILE:

@@ -87,7 +87,7 @@ static void segment_free(struct segment *segment)
 	atomic64_inc(&freed);
 }
 
-/* On a reaper. After the bucket's lock nobody else finds this owner. */
+/* On a worker. After the bucket's lock nobody else finds this owner. */
 static void owner_died(const struct knell_event *event, void *data)
 {
 	struct owner *owner = data;

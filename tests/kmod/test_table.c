@@ -214,8 +214,10 @@ START_TEST(sections)
 	if (!pid)
 		_exit(0);
 	reap(pid);
-	await_balance();
-	where = strtoull(line_of(MODULE "parameters/where"), NULL, 0);
+	do { /* 0: no watcher was called yet */
+		usleep(10000);
+		where = strtoull(line_of(MODULE "parameters/where"), NULL, 0);
+	} while (!where);
 	text = strtoull(line_of(MODULE "sections/.text"), NULL, 0);
 	knell = strtoull(line_of(MODULE "sections/.text.knell"), NULL, 0);
 	ck_assert_uint_ne(knell, 0);

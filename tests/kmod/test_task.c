@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -328,6 +329,42 @@ START_TEST(cpus_come_and_go)
 }
 END_TEST
 
+/* Its function arms a hook, for which all CPUs must be there, while its own one goes offline. */
+START_TEST(hook_armed_by_a_function)
+{
+	unsigned int last = cpus_online() - 1;
+	struct calls calls;
+	struct gate gate;
+	cpu_set_t cpus;
+	pid_t pid;
+
+	if (!last)
+		return;   /* The machine with four runs this. */
+	module_fresh(""); /* no hook is armed */
+	test_load();
+	gate_make(&gate);
+	CPU_ZERO(&cpus);
+	CPU_SET(last, &cpus);
+	pid = spawn();
+	if (!pid) {
+		sched_setaffinity(0, sizeof(cpus), &cpus);
+		gate_wait(&gate);
+		_exit(6);
+	}
+	ck_assert_int_eq(watch(pid, "w", 500), 0);
+	gate_open(&gate);
+	ck_assert_int_eq(reap(pid), 6 << 8);
+	usleep(100000); /* the function sleeps */
+	set_online(last, "0");
+	calls = await(pid);
+	set_online(last, "1");
+	ck_assert_int_eq(calls.status, 6 << 8);
+	ck_assert_uint_eq(calls.cpu, last);
+	ck_assert_int_eq(unwatch(pid), -EALREADY);
+	ck_assert_uint_eq(cpus_online(), last + 1);
+}
+END_TEST
+
 /* Modules come and go in one order only. */
 START_TEST(load_order)
 {
@@ -352,5 +389,6 @@ void add_task_tests(Suite *suite)
 	tcase_add_test(tests, many_at_once);
 	tcase_add_test(tests, set_while_dying);
 	tcase_add_test(tests, cpus_come_and_go);
+	tcase_add_test(tests, hook_armed_by_a_function);
 	tcase_add_test(tests, load_order);
 }

@@ -2,10 +2,13 @@
 /*
  * main.c - a module that does with knell.ko what a test tells it, by writing to its parameters:
  *
- *   watch    "PID HOW MS": knell_watch_task(); in the function it sleeps for MS. HOW is a sum of
- * the letters d: KNELL_KMOD_DEAD, n: no handle, u: ends the watch inside of the function unwatch
- * "PID": knell_unwatch_task(); EALREADY: the function was called, EBUSY: and is running calls read:
- * a line for each watch that was set: PID CALLS STATUS CPU HERE
+ * watch: "PID HOW MS": knell_watch_task(); in the function it sleeps for MS. HOW is a sum of the
+ * letters d: KNELL_KMOD_DEAD, n: no handle, u: ends the watch inside of the function, w: sets one
+ * more there, of process 1 with KNELL_KMOD_DEAD, and ends it.
+ *
+ * unwatch: "PID": knell_unwatch_task(); EALREADY: the function was called, EBUSY: and is running.
+ *
+ * calls, when it is read: a line for each watch that was set: PID CALLS STATUS CPU HERE.
  *
  * Owns its watches; they are never more than WATCHES in one life of the module.
  */
@@ -35,6 +38,24 @@ static struct test_watch {
 } watches[WATCHES];
 static unsigned int count;
 
+static void not_called(const struct knell_event *event, void *data)
+{
+	WARN(1, "process 1 is dead");
+}
+
+/* Arms hooks that were not armed. */
+static bool watch_one_more(void)
+{
+	struct pid *pid = find_get_pid(1);
+	struct task_struct *task = get_pid_task(pid, PIDTYPE_PID);
+	struct knell_task_watch *watch;
+	int error = knell_watch_task(&watch, task, KNELL_KMOD_DEAD, not_called, NULL, THIS_MODULE);
+
+	put_task_struct(task);
+	put_pid(pid);
+	return !error && knell_unwatch_task(watch);
+}
+
 static void called(const struct knell_event *event, void *data)
 {
 	struct test_watch *watch = data;
@@ -47,6 +68,8 @@ static void called(const struct knell_event *event, void *data)
 	    event->task.tgid != watch->pid || !(current->flags & PF_KTHREAD) || in_atomic())
 		watch->status = -1;
 	msleep(watch->ms);
+	if (strchr(watch->how, 'w') && !watch_one_more())
+		watch->status = -3;
 	if (strchr(watch->how, 'u')) {
 		if (knell_unwatch_task(watch->handle))
 			watch->status = -2;
