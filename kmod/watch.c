@@ -697,6 +697,21 @@ void knell_table_free(struct task_struct *task)
 	}
 }
 
+/* One that has no watch has no line either: that is lost, and counted. */
+static void count_beyond(struct task_struct *task, u8 kind)
+{
+	struct knell_root *root;
+
+	if (!atomic_read(&knell_wide))
+		return;
+	list_for_each_entry_rcu (root, &knell_wide_roots, wide_link) {
+		if (!(root->mask & KNELL_MASK(kind)) || !test_bit(task->tgid, root->beyond))
+			continue;
+		atomic64_inc(&root->session->lost_others);
+		knell_reap_queue(&root->self, KNELL_PENDING_GAP);
+	}
+}
+
 void knell_table_exec(struct task_struct *task, pid_t old_pid, const char *name)
 {
 	struct knell_watch *watch;
@@ -704,6 +719,7 @@ void knell_table_exec(struct task_struct *task, pid_t old_pid, const char *name)
 	size_t length = strnlen(name, PATH_MAX);
 
 	knell_follow(task, task->comm);
+	count_beyond(task, KNELL_EXEC);
 	for_each_watch (watch, task->signal) {
 		if (!watch->ran)
 			watch->peak_before = task->signal->maxrss;
@@ -735,7 +751,7 @@ static void tell_ids(struct knell_watch *watch, struct task_struct *task, u8 kin
 {
 	struct knell_line *line;
 
-	if (!(watch->root->mask & KNELL_MASK(kind)) || memcmp(&ids->real, &ids->old_real, 16) == 0)
+	if (!(watch->root->mask & KNELL_MASK(kind)))
 		return;
 	line = knell_line_take(watch, kind);
 	if (!line)
@@ -750,14 +766,22 @@ static void tell_ids(struct knell_watch *watch, struct task_struct *task, u8 kin
 	knell_line_push(line);
 }
 
+static void ids_changed(struct task_struct *task, u8 kind, const struct knell_ids *ids)
+{
+	struct knell_watch *watch;
+
+	if (memcmp(&ids->real, &ids->old_real, 16) == 0)
+		return;
+	count_beyond(task, kind);
+	for_each_watch (watch, task->signal)
+		tell_ids(watch, task, kind, ids);
+}
+
 void knell_table_ids(struct task_struct *task, const struct cred *new, const struct cred *old)
 {
 	const struct knell_ids uids = IDS(uid, new, old);
 	const struct knell_ids gids = IDS(gid, new, old);
-	struct knell_watch *watch;
 
-	for_each_watch (watch, task->signal) {
-		tell_ids(watch, task, KNELL_UID, &uids);
-		tell_ids(watch, task, KNELL_GID, &gids);
-	}
+	ids_changed(task, KNELL_UID, &uids);
+	ids_changed(task, KNELL_GID, &gids);
 }
