@@ -341,7 +341,7 @@ struct knell_watch *knell_watch_of(const struct knell_root *root,
 struct knell_watch *knell_watch_settle(struct knell_root *root, struct knell_watch *creator,
 				       struct task_struct *task, struct pid *pid, bool found,
 				       unsigned long clone_flags);
-bool knell_watch_claim_absent(struct knell_watch *watch);
+void knell_watch_check(struct knell_watch *watch, struct task_struct *task, unsigned int pending);
 void knell_watch_queue(struct knell_watch *watch, unsigned int pending);
 void knell_died_beyond(struct knell_root *root, pid_t nr);
 

@@ -59,52 +59,48 @@ static bool hand_down(struct knell_watch *watch, struct knell_watch *parent)
 	return true;
 }
 
-/* What is stored is looked at again: did it die, too early for its probe? */
-static void check_settled(struct knell_root *root, struct knell_watch *watch,
-			  struct signal_struct *signal, pid_t nr)
+/* It was counted as beyond the reserve: did it die, too early for its probe? */
+static void check_beyond(struct knell_root *root, struct signal_struct *signal, pid_t nr)
 {
-	if (!watch) {
-		smp_mb(); /* As in knell_watch_claim_absent(). */
-		preempt_disable();
-		if (!atomic_read(&signal->live))
-			knell_died_beyond(root, nr);
-		preempt_enable();
-	} else if (!knell_watch_claim_absent(watch)) {
-		knell_watch_queue(watch, KNELL_PENDING_BIRTH);
-	} else {
-		atomic_dec(&root->alive); /* not the last one: who sets the root is counted */
-		knell_watch_unhash(watch);
-	}
+	smp_mb(); /* As in knell_watch_check(). */
+	preempt_disable();
+	if (!atomic_read(&signal->live))
+		knell_died_beyond(root, nr);
+	preempt_enable();
 }
 
 /*
- * Takes in one that lives, unless it is in. If it dies meanwhile and its exit probe came too early,
- * nothing is told of it. True: something is new. In an RCU section. Name: what it is called in a
- * moment.
+ * Takes in one that lives, unless it is in. It must live under the lock: a watch of one that is
+ * dead may have been told, and be out of the table. True: something is new. In an RCU section.
+ * Name: what it is called in a moment.
  */
 static bool take_in_one(struct knell_root *root, struct task_struct *task, const char *name)
 {
 	struct task_struct *parent = rcu_dereference(task->real_parent);
 	struct signal_struct *signal = task->signal;
 	struct pid *pid = knell_tgid_of(signal);
+	bool is_new = false, changed = false;
 	struct knell_watch *watch = NULL;
-	bool is_new = false, changed;
 	unsigned long flags;
 
-	if (!pid || !atomic_read(&signal->live))
+	if (!pid)
 		return false;
 	raw_spin_lock_irqsave(&root->lock, flags);
-	changed = hand_down(knell_watch_of(root, signal), above(root, task));
-	if (!root->ended && !knell_watch_of(root, signal) && !test_bit(pid_nr(pid), root->beyond)) {
-		is_new = true;
+	if (atomic_read(&signal->live)) {
+		changed = hand_down(knell_watch_of(root, signal), above(root, task));
+		is_new = !root->ended && !knell_watch_of(root, signal) &&
+			 !test_bit(pid_nr(pid), root->beyond);
+	}
+	if (is_new)
 		watch = knell_watch_settle(root, knell_watch_of(root, parent->signal), task, pid,
 					   true, 0);
-	}
 	if (watch)
 		strscpy(watch->birth.comm, name, sizeof(watch->birth.comm));
 	raw_spin_unlock_irqrestore(&root->lock, flags);
-	if (is_new)
-		check_settled(root, watch, signal, pid_nr(pid));
+	if (watch)
+		knell_watch_check(watch, task, KNELL_PENDING_BIRTH);
+	else if (is_new)
+		check_beyond(root, signal, pid_nr(pid));
 	return is_new || changed;
 }
 
@@ -280,7 +276,7 @@ struct knell_watch *knell_root_oldest_dead(struct knell_root *root)
 	return watch;
 }
 
-/* One that was beyond the reserve gets a watch, if there is one now: found alive. */
+/* One that lives, and was beyond the reserve, gets a watch, if there is one now: found alive. */
 static void rescue(struct knell_root *root, struct task_struct *task)
 {
 	struct pid *pid = knell_tgid_of(task->signal);
@@ -290,7 +286,7 @@ static void rescue(struct knell_root *root, struct task_struct *task)
 	if (!pid)
 		return;
 	raw_spin_lock_irqsave(&root->lock, flags);
-	if (!root->ended && !list_empty(&root->reserve) &&
+	if (!root->ended && !list_empty(&root->reserve) && atomic_read(&task->signal->live) &&
 	    test_and_clear_bit(pid_nr(pid), root->beyond)) {
 		atomic_dec(&knell_wide);
 		atomic_dec(&root->alive); /* it is counted again: */
@@ -298,17 +294,8 @@ static void rescue(struct knell_root *root, struct task_struct *task)
 		watch->inherit = !(root->flags & KNELL_KMOD_ALL);
 	}
 	raw_spin_unlock_irqrestore(&root->lock, flags);
-	if (!watch)
-		return;
-	if (!knell_watch_claim_absent(watch)) {
-		knell_watch_queue(watch, KNELL_PENDING_BIRTH);
-		return;
-	}
-	/* It died meanwhile: its birth was counted as lost, so its death is. */
-	atomic64_inc(&root->session->lost_deaths);
-	atomic_dec(&root->alive);
-	knell_watch_queue(&root->self, KNELL_PENDING_GAP);
-	knell_watch_unhash(watch);
+	if (watch)
+		knell_watch_check(watch, task, KNELL_PENDING_BIRTH);
 }
 
 /* Of this process, which lives: all watches of a session, and what it could not watch. */

@@ -321,55 +321,115 @@ void knell_watch_queue(struct knell_watch *watch, unsigned int pending)
 	preempt_enable();
 }
 
-/* The watch is stored, and its process was dead: nobody else tells of it, nor do we. */
-bool knell_watch_claim_absent(struct knell_watch *watch)
+/*
+ * Of the processes that had this signal_struct only the last one can have a claimed exit and an
+ * unclaimed later moment: whoever had it before was freed, and that claimed all.
+ */
+static void claim_dead(struct knell_watch *watch)
 {
-	smp_mb(); /* Pairs with atomic_dec_and_test(&signal->live) in do_exit(). */
-	/* All moments at once: later ones must not be told without this one. */
-	return !atomic_read(&watch->signal->live) && cmpxchg(&watch->claimed, 0, ~0ul) == 0;
+	if (test_bit(KNELL_CLAIM_EXIT, &watch->claimed) && (watch->root->flags & KNELL_KMOD_DEAD) &&
+	    !test_and_set_bit(KNELL_CLAIM_DEAD, &watch->claimed))
+		knell_reap_queue(watch, KNELL_PENDING_EXIT);
 }
 
 /*
- * Stores the watch of a root, then looks whether the process still lives: its last thread leaves
- * signal->live before it comes to the exit probe, so if we read that somebody lives, the probe will
- * find the watch. If nobody does, the probe may have come too early: who claims the exit decides.
- * -ESRCH: the process was dead (verdict `absent`). Else knell_root_set() follows.
+ * A thread is past the end of its files, and past telling its parent. The process is dead if no
+ * thread is left, or the leader alone and it came so far, too: of two that go at the same time the
+ * second one sees both, because the kernel's lock of all tasks lies before. A thread that a tracer
+ * keeps never comes here: then the free tells. The leader is who leads it now: where another thread
+ * runs exec, the one that this thread knows is released, and the one that is left lives.
+ */
+static bool all_told(const struct signal_struct *signal)
+{
+	int threads = READ_ONCE(signal->nr_threads);
+	struct task_struct *leader;
+
+	smp_rmb(); /* Who takes over is the leader before the old one leaves the count. */
+	leader = pid_task(knell_tgid_of(signal), PIDTYPE_TGID);
+	return threads <= 1 && (!leader || READ_ONCE(leader->exit_state));
+}
+
+/* Tells of a death that no probe will tell of, as far as it has come. Returns what is pending. */
+static unsigned int tell_death(struct knell_watch *watch, struct task_struct *leader)
+{
+	if (cmpxchg(&watch->claimed, 0, BIT(KNELL_CLAIM_EXIT) | BIT(KNELL_CLAIM_DEAD)))
+		return 0; /* a probe does */
+	knell_death_take(&watch->death, leader);
+	if (!(watch->root->flags & KNELL_KMOD_DEAD))
+		return KNELL_PENDING_EXIT;
+	smp_mb__before_atomic(); /* Who claims it now tells what we wrote. */
+	clear_bit(KNELL_CLAIM_DEAD, &watch->claimed);
+	smp_mb__after_atomic(); /* Pairs with the lock in exit_notify(), before that probe. */
+	if (all_told(watch->signal))
+		claim_dead(watch);
+	return 0;
+}
+
+/*
+ * The watch is stored, and its process lived before that, in this RCU section, led by `task`. Its
+ * last thread leaves signal->live and gives up its memory before it comes to the exit probe. So if
+ * we find that one lives or has memory, the probe will find the watch. If not, it may have come too
+ * early: then we tell, rather than hide it, for a child may have told already of who made it. A
+ * `dead` that has not come is left to its probe; a free always comes, for it waits for this
+ * section.
+ */
+void knell_watch_check(struct knell_watch *watch, struct task_struct *task, unsigned int pending)
+{
+	struct signal_struct *signal = watch->signal;
+	struct task_struct *leader;
+
+	smp_mb(); /* Pairs with the atomic decrements of ->live and, in exit_mm(), of the memory. */
+	preempt_disable();
+	if (!atomic_read(&signal->live)) {
+		smp_rmb(); /* Nobody runs exec any more: */
+		leader = pid_task(watch->pid, PIDTYPE_TGID) ?: task;
+		if (!READ_ONCE(leader->mm) && knell_group_is_dead(leader))
+			pending |= tell_death(watch, leader);
+	}
+	if (pending)
+		knell_reap_queue(watch, pending);
+	preempt_enable();
+}
+
+/*
+ * Stores the watch of a root of a process that lives. -ESRCH: it was dead, and nothing is stored
+ * (verdict `absent`). Else knell_root_set() follows.
  *
  * Leader: who leads it, or did before; it may be released since, and then its parent may be freed.
- * So who leads it is asked again here. If nobody does, all of it was released, and it is absent.
+ * So who leads it is asked again here. If nobody does, all of it was released.
  */
 int knell_root_begin(struct knell_root *root, struct task_struct *leader, struct pid *pid)
 {
 	struct knell_watch *self = &root->self;
 	struct task_struct *task;
 	unsigned long flags;
-	int error = 0;
 
 	atomic_long_add(root->places, &places);
 	rcu_read_lock();
-	watch_init(self, root, leader, pid);
+	watch_init(self, root, leader, pid); /* its refs are the table's, or ours */
 	self->top = true;
+	refcount_inc(&root->refs);
 	task = pid_task(pid, PIDTYPE_TGID);
-	if (task && root->flags & KNELL_KMOD_FOUND) {
+	if (!task || !atomic_read(&self->signal->live)) {
+		rcu_read_unlock();
+		return -ESRCH;
+	}
+	if (root->flags & KNELL_KMOD_FOUND) {
 		self->found = true;
 		self->clone.exit_signal = exit_signal_of(task);
 		knell_moment_take(&self->birth, task);
 	} else {
 		self->birth_told = true;
 	}
-	refcount_inc(&root->refs);
 	refcount_inc(&self->refs); /* the root's, until it is ended */
 	atomic_set(&root->alive, 2);
 	root_store(root);
 	raw_spin_lock_irqsave(&root->lock, flags);
 	hash_in(self);
 	raw_spin_unlock_irqrestore(&root->lock, flags);
-	if (knell_watch_claim_absent(self))
-		error = -ESRCH;
-	else if (self->found)
-		knell_watch_queue(self, KNELL_PENDING_BIRTH);
+	knell_watch_check(self, task, self->found ? KNELL_PENDING_BIRTH : 0);
 	rcu_read_unlock();
-	return error;
+	return 0;
 }
 
 /* A wide root has no process: its own watch only carries news of what was lost. */
@@ -635,34 +695,6 @@ void knell_table_exit_of(struct task_struct *task)
 	}
 	if (atomic_read(&knell_wide))
 		exit_beyond(task);
-}
-
-/*
- * Of the processes that had this signal_struct only the last one can have a claimed exit and an
- * unclaimed later moment: whoever had it before was freed, and that claimed all.
- */
-static void claim_dead(struct knell_watch *watch)
-{
-	if (test_bit(KNELL_CLAIM_EXIT, &watch->claimed) && (watch->root->flags & KNELL_KMOD_DEAD) &&
-	    !test_and_set_bit(KNELL_CLAIM_DEAD, &watch->claimed))
-		knell_reap_queue(watch, KNELL_PENDING_EXIT);
-}
-
-/*
- * A thread is past the end of its files, and past telling its parent. The process is dead if no
- * thread is left, or the leader alone and it came so far, too: of two that go at the same time the
- * second one sees both, because the kernel's lock of all tasks lies before. A thread that a tracer
- * keeps never comes here: then the free tells. The leader is who leads it now: where another thread
- * runs exec, the one that this thread knows is released, and the one that is left lives.
- */
-static bool all_told(const struct signal_struct *signal)
-{
-	int threads = READ_ONCE(signal->nr_threads);
-	struct task_struct *leader;
-
-	smp_rmb(); /* Who takes over is the leader before the old one leaves the count. */
-	leader = pid_task(knell_tgid_of(signal), PIDTYPE_TGID);
-	return threads <= 1 && (!leader || READ_ONCE(leader->exit_state));
 }
 
 void knell_table_dead(struct task_struct *task)
