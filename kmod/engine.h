@@ -51,6 +51,12 @@ enum knell_pending {
 	KNELL_PENDING_GAP = 16
 };
 
+/* How a watch comes into the table: a mask. */
+enum knell_settle {
+	KNELL_SETTLE_FOUND = 1,  /* its process was there before */
+	KNELL_SETTLE_INHERIT = 2 /* its descendants are taken in, whoever made it */
+};
+
 /* What waits in a session's queue for its reader. */
 enum knell_item_kind {
 	KNELL_ITEM_INIT, /* these five are in the watch itself ... */
@@ -169,6 +175,7 @@ struct knell_root {
 	struct hlist_node by_cookie; /* session->roots: session->lock */
 	bool ended;                  /* written under session->lock and root->lock */
 	bool purge;                  /* what is unread of it is dropped: session->lock */
+	bool rescued;                /* one came back from beyond: session->setting */
 
 	raw_spinlock_t lock;
 	struct list_head members;
@@ -339,7 +346,7 @@ void knell_table_ids(struct task_struct *task, const struct cred *new, const str
 struct knell_watch *knell_watch_of(const struct knell_root *root,
 				   const struct signal_struct *signal);
 struct knell_watch *knell_watch_settle(struct knell_root *root, struct knell_watch *creator,
-				       struct task_struct *task, struct pid *pid, bool found,
+				       struct task_struct *task, struct pid *pid, unsigned int how,
 				       unsigned long clone_flags);
 void knell_watch_check(struct knell_watch *watch, struct task_struct *task, unsigned int pending);
 void knell_watch_queue(struct knell_watch *watch, unsigned int pending);

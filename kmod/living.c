@@ -93,7 +93,7 @@ static bool take_in_one(struct knell_root *root, struct task_struct *task, const
 	}
 	if (is_new)
 		watch = knell_watch_settle(root, knell_watch_of(root, parent->signal), task, pid,
-					   true, 0);
+					   KNELL_SETTLE_FOUND, 0);
 	if (watch)
 		strscpy(watch->birth.comm, name, sizeof(watch->birth.comm));
 	raw_spin_unlock_irqrestore(&root->lock, flags);
@@ -202,7 +202,7 @@ static int join(struct knell_root *root, struct task_struct *leader, struct pid 
 	else if (!watch && (list_empty(&root->reserve) || test_bit(pid_nr(pid), root->beyond)))
 		error = -ENOSPC;
 	else if (!watch)
-		watch = knell_watch_settle(root, NULL, leader, pid, true, 0);
+		watch = knell_watch_settle(root, NULL, leader, pid, KNELL_SETTLE_FOUND, 0);
 	if (!error && !refcount_inc_not_zero(&watch->refs))
 		error = -EALREADY; /* cannot be: the table counts it */
 	if (!error)
@@ -276,9 +276,14 @@ struct knell_watch *knell_root_oldest_dead(struct knell_root *root)
 	return watch;
 }
 
-/* One that lives, and was beyond the reserve, gets a watch, if there is one now: found alive. */
+/*
+ * One that lives, and was beyond the reserve, gets a watch, if there is one now: found alive. Its
+ * bit goes before its watch comes, and a birth's probe looks at both without root->lock, so it may
+ * find neither: take_in_rescued() comes later.
+ */
 static void rescue(struct knell_root *root, struct task_struct *task)
 {
+	unsigned int inherit = root->flags & KNELL_KMOD_ALL ? 0 : KNELL_SETTLE_INHERIT;
 	struct pid *pid = knell_tgid_of(task->signal);
 	struct knell_watch *watch = NULL;
 	unsigned long flags;
@@ -290,12 +295,41 @@ static void rescue(struct knell_root *root, struct task_struct *task)
 	    test_and_clear_bit(pid_nr(pid), root->beyond)) {
 		atomic_dec(&knell_wide);
 		atomic_dec(&root->alive); /* it is counted again: */
-		watch = knell_watch_settle(root, NULL, task, pid, true, 0);
-		watch->inherit = !(root->flags & KNELL_KMOD_ALL);
+		watch = knell_watch_settle(root, NULL, task, pid, KNELL_SETTLE_FOUND | inherit, 0);
 	}
 	raw_spin_unlock_irqrestore(&root->lock, flags);
-	if (watch)
-		knell_watch_check(watch, task, KNELL_PENDING_BIRTH);
+	if (!watch)
+		return;
+	root->rescued = true;
+	knell_watch_check(watch, task, KNELL_PENDING_BIRTH);
+}
+
+/* A root of this session of which one was rescued, counted; it is marked no more. */
+static struct knell_root *rescued_root(const struct knell_session *session)
+{
+	struct knell_root *root, *found = NULL;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu (root, &knell_wide_roots, wide_link)
+		if (root->session == session && root->rescued &&
+		    refcount_inc_not_zero(&root->refs)) {
+			root->rescued = false;
+			found = root;
+			break;
+		}
+	rcu_read_unlock();
+	return found;
+}
+
+/* Whoever was born by one that was rescued, in that moment. */
+static void take_in_rescued(const struct knell_session *session)
+{
+	struct knell_root *root;
+
+	while ((root = rescued_root(session))) {
+		knell_root_take_in(root);
+		knell_root_put(root);
+	}
 }
 
 /* Of this process, which lives: all watches of a session, and what it could not watch. */
@@ -322,4 +356,5 @@ void knell_session_living(struct knell_session *session)
 		if (atomic_read(&task->signal->live) && !knell_is_new(task))
 			living_one(session, task);
 	rcu_read_unlock();
+	take_in_rescued(session);
 }

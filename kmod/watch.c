@@ -556,10 +556,10 @@ static void settle_in(struct knell_watch *watch, struct knell_root *root,
 
 /*
  * Moves a watch from the reserve into the table. root->lock is held, interrupts are off. Creator:
- * NULL if that one has no watch. NULL: no watch is left.
+ * NULL if that one has no watch. How: knell_settle bits. NULL: no watch is left.
  */
 struct knell_watch *knell_watch_settle(struct knell_root *root, struct knell_watch *creator,
-				       struct task_struct *task, struct pid *pid, bool found,
+				       struct task_struct *task, struct pid *pid, unsigned int how,
 				       unsigned long clone_flags)
 {
 	struct knell_watch *watch;
@@ -571,7 +571,9 @@ struct knell_watch *knell_watch_settle(struct knell_root *root, struct knell_wat
 		return NULL;
 	}
 	settle_in(watch, root, creator, task, pid);
-	watch->found = found;
+	watch->found = how & KNELL_SETTLE_FOUND;
+	if (how & KNELL_SETTLE_INHERIT)
+		watch->inherit = true;
 	watch->clone.flags = clone_flags & ~(unsigned long)CSIGNAL;
 	hash_in(watch);
 	return watch;
@@ -608,8 +610,7 @@ static void inherit(struct knell_root *root, struct knell_watch *creator, struct
 	else if (is_armed(root))
 		watch = settle_armed(root, creator, child, clone_flags);
 	else
-		watch = knell_watch_settle(root, creator, child, task_pid(child), false,
-					   clone_flags);
+		watch = knell_watch_settle(root, creator, child, task_pid(child), 0, clone_flags);
 	raw_spin_unlock_irqrestore(&root->lock, flags);
 	if (watch)
 		knell_reap_queue(watch, KNELL_PENDING_BIRTH);
