@@ -229,6 +229,7 @@ struct knell_session {
 	unsigned int armed;          /* hooks that it holds: under setting */
 	atomic_t places;             /* watches that its roots hold */
 	struct pid_namespace *ns;    /* of who opened it, counted: senders' numbers are its */
+	atomic_t wide;               /* roots that may concern processes without a watch */
 
 	spinlock_t lock;
 	bool closed;
@@ -413,6 +414,7 @@ int knell_session_new(struct knell_session **ret_session);
 void knell_session_put(struct knell_session *session);
 void knell_session_end(struct knell_session *session);
 void knell_session_close(struct knell_session *session);
+void knell_places_give(struct knell_session *session, u32 places, u32 flags);
 int knell_session_watch(struct knell_session *session, const struct knell_kmod_watch *request,
 			struct task_struct *leader, struct pid *pid);
 void knell_session_consumed(struct knell_session *session, struct knell_item *item,

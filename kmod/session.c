@@ -30,6 +30,10 @@ static unsigned int max_watches = 65536;
 module_param(max_watches, uint, 0644);
 MODULE_PARM_DESC(max_watches, "watches of a session, reserves and unread deaths included");
 
+static unsigned int max_wide = 1024;
+module_param(max_wide, uint, 0644);
+MODULE_PARM_DESC(max_wide, "watches of a session that are of a subtree, a group or everybody");
+
 static unsigned int lines = 1024;
 module_param(lines, uint, 0644);
 MODULE_PARM_DESC(lines, "exec, uid and gid events that a session can hold (1-65536)");
@@ -339,6 +343,35 @@ static unsigned int hooks_for(const struct knell_session *session,
 	return hooks;
 }
 
+static bool is_wide(u32 flags)
+{
+	return flags & (KNELL_KMOD_SUBTREE | KNELL_KMOD_ALL | KNELL_KMOD_GROUP);
+}
+
+/*
+ * Takes places from the session's limit. A wide root costs 512 KiB more, and each birth and death
+ * beyond a reserve looks at it, so there is a limit of those, too.
+ */
+static int take_places(struct knell_session *session, u32 wanted, u32 flags)
+{
+	if (atomic_add_return(wanted, &session->places) > (int)watch_limit()) {
+		atomic_sub(wanted, &session->places);
+		return -ENOSPC;
+	}
+	if (is_wide(flags) && (u32)atomic_inc_return(&session->wide) > READ_ONCE(max_wide)) {
+		knell_places_give(session, wanted, flags);
+		return -ENOSPC;
+	}
+	return 0;
+}
+
+void knell_places_give(struct knell_session *session, u32 places, u32 flags)
+{
+	atomic_sub(places, &session->places);
+	if (is_wide(flags))
+		atomic_dec(&session->wide);
+}
+
 /*
  * Takes places from the session's limit, arms hooks, and sets the watch. Leader: NULL if wide.
  * session->setting is held.
@@ -346,22 +379,21 @@ static unsigned int hooks_for(const struct knell_session *session,
 int knell_session_watch(struct knell_session *session, const struct knell_kmod_watch *request,
 			struct task_struct *leader, struct pid *pid)
 {
-	int wanted, error;
+	const u32 wanted = 1 + request->reserve;
 	struct knell_root *root;
 	bool absent;
+	int error;
 
 	if (request->reserve >= watch_limit())
 		return -ENOSPC;
-	wanted = 1 + request->reserve;
-	if (atomic_add_return(wanted, &session->places) > (int)watch_limit()) {
-		atomic_sub(wanted, &session->places);
-		return -ENOSPC;
-	}
+	error = take_places(session, wanted, request->flags);
+	if (error)
+		return error;
 	error = knell_hooks_arm(hooks_for(session, request), &session->armed);
 	if (!error)
 		error = knell_root_new(&root, session, request);
 	if (error) {
-		atomic_sub(wanted, &session->places);
+		knell_places_give(session, wanted, request->flags);
 		return error;
 	}
 	refcount_inc(&root->refs); /* ours: UNWATCH may end it before we are done */

@@ -98,7 +98,7 @@ static void root_free(struct work_struct *work)
 		knell_task_watch_free(root);
 		return;
 	}
-	atomic_sub(root->places, &root->session->places);
+	knell_places_give(root->session, root->places, root->flags);
 	knell_session_put(root->session);
 	vfree(root->block);
 	vfree(root->beyond);

@@ -233,6 +233,36 @@ START_TEST(extreme_parameters)
 }
 END_TEST
 
+/* Watches of subtrees and of everybody: so many, and the place of one that is ended is free. */
+START_TEST(wide_watches)
+{
+	int session = session_open(O_NONBLOCK), own = pidfd_of(getpid()), i, error = 0;
+
+	write_text(PARAMETERS "max_wide", "3");
+	for (i = 0; i < 3; i++)
+		ck_assert_int_eq(session_watch_pidfd(session, i ? own : -1,
+						     i ? KNELL_KMOD_SUBTREE : KNELL_KMOD_ALL, EXITS,
+						     1, 1),
+				 0);
+	ck_assert_int_eq(session_watch_pidfd(session, own, KNELL_KMOD_SUBTREE, EXITS, 2, 1),
+			 -ENOSPC);
+	ck_assert_int_eq(session_watch_pidfd(session, -1, KNELL_KMOD_ALL, EXITS, 2, 1), -ENOSPC);
+	ck_assert_int_eq(session_watch_pidfd(session, -1, KNELL_KMOD_GROUP, EXITS, 2, 1), -ENOSPC);
+	ck_assert_int_eq(session_watch_pidfd(session, own, 0, EXITS, 2, 0), 0);
+	ck_assert_int_eq(session_unwatch(session, 1), 0);
+	for (i = 0; i < 500; i++) {
+		error = session_watch_pidfd(session, own, KNELL_KMOD_SUBTREE, EXITS, 2, 1);
+		if (error != -ENOSPC)
+			break;
+		usleep(10000); /* RCU */
+	}
+	ck_assert_int_eq(error, 0);
+	write_text(PARAMETERS "max_wide", "1024");
+	close(own);
+	close(session);
+}
+END_TEST
+
 /* Many watches that end at once, unread, take time as they are many, and not as their square. */
 START_TEST(many_end_at_once)
 {
@@ -440,6 +470,7 @@ void add_input_tests(Suite *suite)
 	tcase_add_test(tests, answers_nowhere);
 	tcase_add_test(tests, extreme_cookies);
 	tcase_add_test(tests, extreme_parameters);
+	tcase_add_test(tests, wide_watches);
 	tcase_add_test(tests, many_end_at_once);
 	tcase_add_loop_test(tests, exec_before_the_answer, 0, 2);
 	tcase_add_loop_test(tests, reaped_before_the_answer, 0, 2);
