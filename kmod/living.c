@@ -338,12 +338,13 @@ static void living_one(struct knell_session *session, struct task_struct *task)
 	struct knell_watch *watch;
 	struct knell_root *root;
 
-	list_for_each_entry_rcu (root, &knell_wide_roots, wide_link)
-		if (root->session == session && test_bit(task->tgid, root->beyond))
-			rescue(root, task);
 	for_each_watch (watch, task->signal)
 		if (watch->root->session == session)
 			knell_tell_living(watch);
+	/* Later, for who is rescued is told by that, and not once more. */
+	list_for_each_entry_rcu (root, &knell_wide_roots, wide_link)
+		if (root->session == session && test_bit(task->tgid, root->beyond))
+			rescue(root, task);
 }
 
 /* session->setting is held. */

@@ -83,7 +83,7 @@ static int has_cgroup(pid_t pid, const char *top)
 	line = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
 	if (!line)
 		return 0;
-	line = strchr(line, ':') + 2;
+	line += line[0] == '\n' ? 4 : 3;
 	length = strcspn(line, "\n");
 	/* The root is "/" here, and "" to us. */
 	return (length == strlen(top) && strncmp(line, top, length) == 0) ||
@@ -94,7 +94,9 @@ static int still_matches(struct knell_watch *w, pid_t pid)
 {
 	const struct finder *f = w->finder;
 
-	return *f->comm ? has_name(pid, f->comm) : has_cgroup(pid, f->path);
+	if (*f->comm)
+		return has_name(pid, f->comm);
+	return f->path ? has_cgroup(pid, f->path) : 0;
 }
 
 static int add_found(struct knell_watch *w, pid_t pid)
@@ -233,7 +235,7 @@ static int resolve(struct finder *f, const char *path)
 {
 	char *root = NULL, *point = NULL, *end;
 	struct statfs fs;
-	struct stat st;
+	struct stat st = { 0 };
 	const char *top;
 	int r = find_mount(&root, &point);
 
@@ -253,11 +255,10 @@ static int resolve(struct finder *f, const char *path)
 		return knell_fail(-ENOMEM, "no memory for a watch");
 	for (end = f->path + strlen(f->path); end > f->path && end[-1] == '/';)
 		*--end = '\0';
-	r = statfs(f->directory, &fs) < 0 ? -errno : 0;
-	if (r == 0 && (uint64_t)fs.f_type != CGROUP2_SUPER_MAGIC)
-		r = -ENOENT;
-	if (r == 0)
-		r = stat(f->directory, &st) < 0 ? -errno : 0;
+	if (statfs(f->directory, &fs) < 0 || stat(f->directory, &st) < 0)
+		r = -errno;
+	else
+		r = (uint64_t)fs.f_type == CGROUP2_SUPER_MAGIC ? 0 : -ENOENT;
 	if (r < 0)
 		return knell_fail(r, "there is no cgroup %s (%s): %s", *path ? path : "/",
 				  f->directory, strerror(-r));
