@@ -601,6 +601,8 @@ static struct knell_watch *settle_armed(struct knell_root *root, struct knell_wa
 static void inherit(struct knell_root *root, struct knell_watch *creator, struct task_struct *child,
 		    unsigned long clone_flags)
 {
+	/* Of one beyond the reserve: that passes it on as a watch would. */
+	unsigned int how = creator || root->flags & KNELL_KMOD_ALL ? 0 : KNELL_SETTLE_INHERIT;
 	struct knell_watch *watch;
 	unsigned long flags;
 
@@ -610,7 +612,7 @@ static void inherit(struct knell_root *root, struct knell_watch *creator, struct
 	else if (is_armed(root))
 		watch = settle_armed(root, creator, child, clone_flags);
 	else
-		watch = knell_watch_settle(root, creator, child, task_pid(child), 0, clone_flags);
+		watch = knell_watch_settle(root, creator, child, task_pid(child), how, clone_flags);
 	raw_spin_unlock_irqrestore(&root->lock, flags);
 	if (watch)
 		knell_reap_queue(watch, KNELL_PENDING_BIRTH);

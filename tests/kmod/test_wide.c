@@ -457,6 +457,68 @@ START_TEST(who_lives_is_told_again)
 }
 END_TEST
 
+/* Each makes the next one: the third when there is no watch left, the fourth when there is one. */
+static void be_a_line(const struct gate *gate)
+{
+	if (!fork()) {
+		if (fork())
+			_exit(0);
+		gate_wait(gate);
+		if (!fork()) {
+			if (!fork())
+				_exit(0);
+			wait(NULL);
+			_exit(0);
+		}
+		wait(NULL);
+		_exit(0);
+	}
+	wait(NULL);
+	_exit(0);
+}
+
+START_TEST(children_of_one_beyond)
+{
+	struct hearing hearing = { .next_seq = 0 };
+	int session = session_open(O_NONBLOCK);
+	size_t births, deaths, i;
+	struct gate gate;
+	pid_t first;
+
+	gate_make(&gate);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	ck_assert_int_eq(group_of(session, EXITS | CLONES, 2), 0);
+	first = spawn();
+	if (!first) {
+		ck_assert_int_eq(arm(session, 1, 0), 0);
+		if (!fork())
+			be_a_line(&gate);
+		wait(NULL);
+		_exit(0);
+	}
+	reap(first);
+	drain(&hearing, session);
+	usleep(200000); /* they are freed */
+	gate_open(&gate);
+	while (wait(NULL) > 0 || errno == EINTR)
+		;
+	drain(&hearing, session);
+	births = heard_count(&hearing, KNELL_CLONE);
+	deaths = heard_count(&hearing, KNELL_EXIT);
+	ck_assert_uint_ge(births, 2);
+	for (i = 0; i < hearing.count; i++) {
+		const struct knell_event *event = &hearing.all[i].event;
+
+		births += event->kind == KNELL_GAP ? event->u.gap.births : 0;
+		deaths += event->kind == KNELL_GAP ? event->u.gap.deaths : 0;
+	}
+	ck_assert_uint_eq(births, 5);
+	ck_assert_uint_eq(deaths, 5);
+	hearing_end(&hearing);
+	close(session);
+}
+END_TEST
+
 /* Zombies keep their watch until they are freed, but not more than half of the reserve. */
 START_TEST(the_dead_that_nobody_waits_for)
 {
@@ -539,6 +601,7 @@ void add_wide_tests(Suite *suite)
 	tcase_add_test(tests, by_user);
 	tcase_add_test(tests, by_name);
 	tcase_add_test(tests, who_lives_is_told_again);
+	tcase_add_test(tests, children_of_one_beyond);
 	tcase_add_test(tests, the_dead_that_nobody_waits_for);
 	tcase_add_test(tests, bad_wide_watches);
 }
