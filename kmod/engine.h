@@ -156,10 +156,9 @@ struct knell_match {
 	char comm[KNELL_COMM_LEN];
 };
 
-/* A thread whose next process joins: it is only compared. */
+/* A thread whose next process joins. */
 struct knell_armed {
-	struct task_struct *task; /* NULL: none */
-	u64 start;
+	struct task_struct *task; /* only compared; NULL: none. It takes it back when it exits */
 	u64 cookie;
 	struct knell_watch *watch; /* of the reserve */
 };
@@ -271,6 +270,7 @@ void knell_moment_take(struct knell_moment *moment, struct task_struct *task);
 void knell_moment_drop(struct knell_moment *moment);
 bool knell_group_is_dead(struct task_struct *task);
 void knell_death_take(struct knell_death *death, struct task_struct *task);
+void knell_death_copy(struct knell_death *death, const struct knell_death *from);
 void knell_death_take_late(struct knell_death *death, struct task_struct *leader);
 void knell_usage_final(struct knell_usage *usage, u64 *ret_runtime,
 		       const struct signal_struct *signal);
@@ -346,6 +346,10 @@ void knell_table_ids(struct task_struct *task, const struct cred *new, const str
 /* watch.c for living.c: in an RCU section. */
 struct knell_watch *knell_watch_of(const struct knell_root *root,
 				   const struct signal_struct *signal);
+bool knell_root_has(const struct knell_root *root, const struct signal_struct *signal,
+		    struct pid *pid);
+bool knell_death_claim(struct knell_watch *watch);
+unsigned int knell_death_tell(struct knell_watch *watch);
 struct knell_watch *knell_watch_settle(struct knell_root *root, struct knell_watch *creator,
 				       struct task_struct *task, struct pid *pid, unsigned int how,
 				       unsigned long clone_flags);

@@ -88,8 +88,7 @@ static bool take_in_one(struct knell_root *root, struct task_struct *task, const
 	raw_spin_lock_irqsave(&root->lock, flags);
 	if (atomic_read(&signal->live)) {
 		changed = hand_down(knell_watch_of(root, signal), above(root, task));
-		is_new = !root->ended && !knell_watch_of(root, signal) &&
-			 !test_bit(pid_nr(pid), root->beyond);
+		is_new = !root->ended && !knell_root_has(root, signal, pid);
 	}
 	if (is_new)
 		watch = knell_watch_settle(root, knell_watch_of(root, parent->signal), task, pid,
@@ -150,29 +149,38 @@ void knell_follow(struct task_struct *task, const char *comm)
 			take_in_one(root, task, comm);
 }
 
-/* It was stored. A living one is told alive; of a dead one the exit is told here, too. */
+/*
+ * It was stored. A living one is told alive; of a dead one the exit is told here, too: at once, or
+ * when it has come so far.
+ */
 static int settle_joined(struct knell_watch *watch, struct task_struct *leader)
 {
+	unsigned int pending = KNELL_PENDING_BIRTH;
+
 	smp_mb(); /* Pairs with atomic_dec_and_test(&signal->live) in do_exit(). */
-	if (atomic_read(&watch->signal->live) ||
-	    cmpxchg(&watch->claimed, 0, BIT(KNELL_CLAIM_EXIT) | BIT(KNELL_CLAIM_DEAD))) {
-		knell_watch_queue(watch, KNELL_PENDING_BIRTH);
-		return 0;
+	preempt_disable();
+	if (!atomic_read(&watch->signal->live) && knell_death_claim(watch)) {
+		/*
+		 * If it has its number still, it is freed after the RCU section that we are in, and
+		 * the free's probe finds the watch. Else it is gone, and must not be found for
+		 * another one.
+		 */
+		if (knell_tgid_of(watch->signal) != watch->pid)
+			goto gone;
+		watch->late = true;
+		knell_death_take_late(&watch->death, leader);
+		pending |= knell_death_tell(watch);
 	}
-	/*
-	 * If it has its number still, it is freed after the RCU section that we are in, and the
-	 * free's probe finds the watch. Else it is gone, and must not be found for another one.
-	 */
-	if (knell_tgid_of(watch->signal) != watch->pid) {
-		WRITE_ONCE(watch->claimed, ~0ul);
-		atomic_dec(&watch->root->alive); /* not the last one: it is wide */
-		knell_watch_unhash(watch);
-		return -ESRCH;
-	}
-	watch->late = true;
-	knell_death_take_late(&watch->death, leader);
-	knell_watch_queue(watch, KNELL_PENDING_BIRTH | KNELL_PENDING_EXIT);
+	knell_reap_queue(watch, pending);
+	preempt_enable();
 	return 0;
+
+gone:
+	preempt_enable();
+	WRITE_ONCE(watch->claimed, ~0ul);
+	atomic_dec(&watch->root->alive); /* not the last one: it is wide */
+	knell_watch_unhash(watch);
+	return -ESRCH;
 }
 
 /* root->lock is held. */
@@ -185,7 +193,10 @@ static void ask_more(struct knell_watch *watch, const struct knell_kmod_watch *r
 		WRITE_ONCE(watch->cookie, request->cookie);
 }
 
-/* Finds or makes the watch of who joins; it is counted for the caller. */
+/*
+ * Finds or makes the watch of who joins; it is counted for the caller. One that is new is left to
+ * the probe of its birth, as in knell_root_take_in().
+ */
 static int join(struct knell_root *root, struct task_struct *leader, struct pid *pid,
 		const struct knell_kmod_watch *request, struct knell_watch **ret_watch,
 		bool *ret_new)
@@ -199,6 +210,8 @@ static int join(struct knell_root *root, struct task_struct *leader, struct pid 
 	*ret_new = !watch;
 	if (root->ended)
 		error = -ENOENT;
+	else if (!watch && knell_is_new(leader))
+		error = -EAGAIN;
 	else if (!watch && (list_empty(&root->reserve) || test_bit(pid_nr(pid), root->beyond)))
 		error = -ENOSPC;
 	else if (!watch)
@@ -215,7 +228,8 @@ static int join(struct knell_root *root, struct task_struct *leader, struct pid 
 /*
  * A process joins a wide root, dead or alive: if it is not in, it is told alive, and dead if it is
  * a zombie. -EALREADY: its exit was read before. -ESRCH: it is released. -ENOSPC: no watch is left.
- * Who leads it is asked here, for whoever did before may be released, and its parent be freed.
+ * -EAGAIN: it is being made. Who leads it is asked here, for whoever did before may be released,
+ * and its parent be freed.
  */
 int knell_root_join(struct knell_root *root, struct pid *pid,
 		    const struct knell_kmod_watch *request)

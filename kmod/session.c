@@ -482,6 +482,20 @@ static void make_room(void)
 	}
 }
 
+/* Whoever is being made is waited for: fork(2) is about to return. */
+static int join_made(struct knell_root *root, const struct knell_kmod_watch *request,
+		     struct pid *pid)
+{
+	int error;
+
+	while ((error = knell_root_join(root, pid, request)) == -EAGAIN) {
+		schedule_timeout_killable(1);
+		if (fatal_signal_pending(current))
+			return -ERESTARTSYS;
+	}
+	return error;
+}
+
 static int join_root(struct knell_session *session, const struct knell_kmod_watch *request,
 		     struct pid *pid)
 {
@@ -490,10 +504,10 @@ static int join_root(struct knell_session *session, const struct knell_kmod_watc
 
 	if (!root)
 		return -ENOENT;
-	error = knell_root_join(root, pid, request);
+	error = join_made(root, request, pid);
 	if (error == -ENOSPC) {
 		make_room();
-		error = knell_root_join(root, pid, request);
+		error = join_made(root, request, pid);
 	}
 	if (!error && request->flags & KNELL_KMOD_SUBTREE)
 		knell_root_take_in(root);

@@ -141,6 +141,13 @@ void knell_death_take(struct knell_death *death, struct task_struct *task)
 	}
 }
 
+void knell_death_copy(struct knell_death *death, const struct knell_death *from)
+{
+	*death = *from;
+	if (death->at.parent)
+		get_pid(death->at.parent);
+}
+
 /*
  * Of a process that was dead when somebody asked for it, and is not released. Who sent the signal,
  * and when it died, is not known; nor what it used while a thread of it may still be dying.

@@ -349,12 +349,18 @@ static bool all_told(const struct signal_struct *signal)
 	return threads <= 1 && (!leader || READ_ONCE(leader->exit_state));
 }
 
-/* Tells of a death that no probe will tell of, as far as it has come. Returns what is pending. */
-static unsigned int tell_death(struct knell_watch *watch, struct task_struct *leader)
+/* Claims all before its free, for one moment. False: a probe was there before. */
+bool knell_death_claim(struct knell_watch *watch)
 {
-	if (cmpxchg(&watch->claimed, 0, BIT(KNELL_CLAIM_EXIT) | BIT(KNELL_CLAIM_DEAD)))
-		return 0; /* a probe does */
-	knell_death_take(&watch->death, leader);
+	return !cmpxchg(&watch->claimed, 0, BIT(KNELL_CLAIM_EXIT) | BIT(KNELL_CLAIM_DEAD));
+}
+
+/*
+ * A death that no probe will tell of may be told, as far as it has come: all before its free is
+ * claimed, and its exit written. Returns what is pending.
+ */
+unsigned int knell_death_tell(struct knell_watch *watch)
+{
 	if (!(watch->root->flags & KNELL_KMOD_DEAD))
 		return KNELL_PENDING_EXIT;
 	smp_mb__before_atomic(); /* Who claims it now tells what we wrote. */
@@ -383,8 +389,11 @@ void knell_watch_check(struct knell_watch *watch, struct task_struct *task, unsi
 	if (!atomic_read(&signal->live)) {
 		smp_rmb(); /* Nobody runs exec any more: */
 		leader = pid_task(watch->pid, PIDTYPE_TGID) ?: task;
-		if (!READ_ONCE(leader->mm) && knell_group_is_dead(leader))
-			pending |= tell_death(watch, leader);
+		if (!READ_ONCE(leader->mm) && knell_group_is_dead(leader) &&
+		    knell_death_claim(watch)) { /* else a probe does */
+			knell_death_take(&watch->death, leader);
+			pending |= knell_death_tell(watch);
+		}
 	}
 	if (pending)
 		knell_reap_queue(watch, pending);
@@ -446,11 +455,10 @@ void knell_root_begin_wide(struct knell_root *root)
 	root_store(root);
 }
 
-/* Is it the calling thread's next process that joins? For sure if root->lock is held. */
+/* Is it the calling thread's next process that joins? */
 static bool is_armed(const struct knell_root *root)
 {
-	return READ_ONCE(root->armed.task) == current &&
-	       root->armed.start == current->start_boottime;
+	return READ_ONCE(root->armed.task) == current;
 }
 
 static void disarm(struct knell_root *root)
@@ -467,15 +475,42 @@ static void disarm(struct knell_root *root)
 	raw_spin_unlock_irqrestore(&root->lock, flags);
 }
 
+/* It made no process. */
+static void exit_armed(void)
+{
+	struct knell_root *root;
+
+	list_for_each_entry_rcu (root, &knell_wide_roots, wide_link)
+		if (is_armed(root))
+			disarm(root);
+}
+
+/* root->lock is held. */
+static int arm(struct knell_root *root, u64 cookie)
+{
+	struct knell_armed *armed = &root->armed;
+
+	if (root->ended || (armed->task && armed->task != current))
+		return -EBUSY;
+	if (!armed->task) {
+		armed->watch = reserve_take(root);
+		if (!armed->watch)
+			return -ENOSPC;
+		atomic_inc(&knell_wide);
+	}
+	armed->cookie = cookie;
+	WRITE_ONCE(armed->task, current);
+	return 0;
+}
+
 /*
  * The next process that this thread makes joins, with all its descendants; its watch is taken from
  * the reserve already. -ENOSPC: none is left. -EBUSY: another thread is at it.
  */
 int knell_root_arm(struct knell_root *root, bool on, u64 cookie)
 {
-	struct knell_watch *watch;
 	unsigned long flags;
-	int error = 0;
+	int error;
 
 	if (!on) {
 		if (is_armed(root))
@@ -483,18 +518,7 @@ int knell_root_arm(struct knell_root *root, bool on, u64 cookie)
 		return 0;
 	}
 	raw_spin_lock_irqsave(&root->lock, flags);
-	watch = root->armed.task || root->ended ? NULL : reserve_take(root);
-	if (root->armed.task || root->ended) {
-		error = -EBUSY;
-	} else if (!watch) {
-		error = -ENOSPC;
-	} else {
-		root->armed.watch = watch;
-		root->armed.cookie = cookie;
-		root->armed.start = current->start_boottime;
-		atomic_inc(&knell_wide);
-		WRITE_ONCE(root->armed.task, current);
-	}
+	error = arm(root, cookie);
 	raw_spin_unlock_irqrestore(&root->lock, flags);
 	return error;
 }
@@ -579,6 +603,25 @@ struct knell_watch *knell_watch_settle(struct knell_root *root, struct knell_wat
 	return watch;
 }
 
+/* This root's watch of the process; NULL: there is none. */
+struct knell_watch *knell_watch_of(const struct knell_root *root,
+				   const struct signal_struct *signal)
+{
+	struct knell_watch *watch;
+
+	for_each_watch (watch, signal)
+		if (watch->root == root)
+			return watch;
+	return NULL;
+}
+
+/* Is this process watched, or beyond the reserve? For sure if root->lock is held. */
+bool knell_root_has(const struct knell_root *root, const struct signal_struct *signal,
+		    struct pid *pid)
+{
+	return knell_watch_of(root, signal) || test_bit(pid_nr(pid), root->beyond);
+}
+
 /* The child of the armed thread. root->lock is held. */
 static struct knell_watch *settle_armed(struct knell_root *root, struct knell_watch *creator,
 					struct task_struct *child, unsigned long clone_flags)
@@ -597,7 +640,10 @@ static struct knell_watch *settle_armed(struct knell_root *root, struct knell_wa
 	return watch;
 }
 
-/* In the probe of a birth. */
+/*
+ * In the probe of a birth. A task can be found before: by who sets its name through /proc. Then it
+ * was taken in as found.
+ */
 static void inherit(struct knell_root *root, struct knell_watch *creator, struct task_struct *child,
 		    unsigned long clone_flags)
 {
@@ -607,7 +653,7 @@ static void inherit(struct knell_root *root, struct knell_watch *creator, struct
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&root->lock, flags);
-	if (root->ended)
+	if (root->ended || knell_root_has(root, child->signal, task_pid(child)))
 		watch = NULL;
 	else if (is_armed(root))
 		watch = settle_armed(root, creator, child, clone_flags);
@@ -616,18 +662,6 @@ static void inherit(struct knell_root *root, struct knell_watch *creator, struct
 	raw_spin_unlock_irqrestore(&root->lock, flags);
 	if (watch)
 		knell_reap_queue(watch, KNELL_PENDING_BIRTH);
-}
-
-/* This root's watch of the process; NULL: there is none. */
-struct knell_watch *knell_watch_of(const struct knell_root *root,
-				   const struct signal_struct *signal)
-{
-	struct knell_watch *watch;
-
-	for_each_watch (watch, signal)
-		if (watch->root == root)
-			return watch;
-	return NULL;
 }
 
 /* A child of the current process, and roots that may concern it although that is not watched. */
@@ -680,23 +714,39 @@ static void exit_beyond(struct task_struct *task)
 			knell_died_beyond(root, task->tgid);
 }
 
-void knell_table_exit_of(struct task_struct *task)
+/* To look at all threads takes long, so it is done once, not for each watch. */
+static void tell_exit(struct task_struct *task)
 {
-	struct signal_struct *signal = task->signal;
+	const struct knell_death *known = NULL;
 	struct knell_watch *watch;
+	bool dead = false;
 
-	if (atomic_read(&signal->live))
-		return;
-	for_each_watch (watch, signal) {
-		if (!knell_group_is_dead(task))
+	for_each_watch (watch, task->signal) {
+		dead = dead || knell_group_is_dead(task);
+		if (!dead)
 			return;
 		if (test_and_set_bit(KNELL_CLAIM_EXIT, &watch->claimed))
 			continue;
-		knell_death_take(&watch->death, task);
+		if (known)
+			knell_death_copy(&watch->death, known);
+		else
+			knell_death_take(&watch->death, task);
+		known = &watch->death; /* it stays as it is until RCU's readers are gone */
 		if (!(watch->root->flags & KNELL_KMOD_DEAD))
 			knell_reap_queue(watch, KNELL_PENDING_EXIT);
 	}
-	if (atomic_read(&knell_wide))
+}
+
+void knell_table_exit_of(struct task_struct *task)
+{
+	bool wide = atomic_read(&knell_wide);
+
+	if (wide)
+		exit_armed();
+	if (atomic_read(&task->signal->live))
+		return;
+	tell_exit(task);
+	if (wide)
 		exit_beyond(task);
 }
 

@@ -63,7 +63,7 @@ static const struct {
 	{ "fail", add_fail_tests },       { "fuzz", add_fuzz_tests },
 	{ "living", add_living_tests },   { "task", add_task_tests },
 	{ "wide", add_wide_tests },       { "samples", add_sample_tests },
-	{ "table", add_table_tests },
+	{ "table", add_table_tests },     { "joining", add_joining_tests },
 };
 
 static int hold(void)

@@ -108,6 +108,44 @@ int session_watch(int session, pid_t pid, uint32_t flags, uint32_t mask, uint64_
 	return error;
 }
 
+int group_set(int session, uint32_t mask, uint32_t reserve)
+{
+	return session_watch_pidfd(session, -1, KNELL_KMOD_GROUP, mask, 5, reserve);
+}
+
+int group_join_pidfd(int session, int pidfd, uint32_t flags, uint64_t cookie)
+{
+	struct knell_kmod_watch request = {
+		.size = sizeof(request),
+		.pidfd = pidfd,
+		.flags = KNELL_KMOD_JOIN | flags,
+		.cookie = cookie,
+		.group = 5,
+	};
+
+	return ioctl(session, KNELL_IOC_WATCH, &request) ? -errno : 0;
+}
+
+int group_join(int session, pid_t pid, uint32_t flags, uint64_t cookie)
+{
+	int pidfd = pidfd_of(pid), r = group_join_pidfd(session, pidfd, flags, cookie);
+
+	close(pidfd);
+	return r;
+}
+
+int group_arm(int session, uint32_t on, uint64_t cookie)
+{
+	struct knell_kmod_arm request = {
+		.size = sizeof(request),
+		.on = on,
+		.group = 5,
+		.cookie = cookie,
+	};
+
+	return ioctl(session, KNELL_IOC_ARM, &request) ? -errno : 0;
+}
+
 int session_unwatch(int session, uint64_t cookie)
 {
 	struct knell_kmod_unwatch request = { .size = sizeof(request), .cookie = cookie };
@@ -173,6 +211,12 @@ void hear_until(struct hearing *hearing, int session, size_t count)
 	while (hearing->count < count)
 		ck_assert_msg(hear(hearing, session, 30000) > 0, "%zu records of %zu came",
 			      hearing->count, count);
+}
+
+void drain(struct hearing *hearing, int session)
+{
+	while (hear(hearing, session, 500))
+		;
 }
 
 void hear_nothing(int session)

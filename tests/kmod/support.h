@@ -41,6 +41,13 @@ int session_watch_pidfd(int session, int pidfd, uint32_t flags, uint32_t mask, u
 			uint32_t reserve);
 int session_watch(int session, pid_t pid, uint32_t flags, uint32_t mask, uint64_t cookie,
 		  uint32_t reserve);
+
+/* Sets a watch of flag GROUP, whose cookie is 5, and joins it or arms this thread. */
+int group_set(int session, uint32_t mask, uint32_t reserve);
+int group_join_pidfd(int session, int pidfd, uint32_t flags, uint64_t cookie);
+int group_join(int session, pid_t pid, uint32_t flags, uint64_t cookie);
+int group_arm(int session, uint32_t on, uint64_t cookie);
+
 int session_unwatch(int session, uint64_t cookie);
 struct knell_kmod_stats session_stats(int session);
 
@@ -63,6 +70,9 @@ size_t hear(struct hearing *hearing, int session, int ms);
 
 /* Reads until there are `count` records; fails the test if none comes for 30 s. */
 void hear_until(struct hearing *hearing, int session, size_t count);
+
+/* Reads until none comes for 500 ms. */
+void drain(struct hearing *hearing, int session);
 
 /* Fails the test if a record comes in 300 ms. */
 void hear_nothing(int session);
@@ -99,6 +109,7 @@ void add_storm_tests(Suite *suite);
 void add_tree_tests(Suite *suite);
 void add_session_tests(Suite *suite);
 void add_living_tests(Suite *suite);
+void add_joining_tests(Suite *suite);
 void add_wide_tests(Suite *suite);
 void add_module_tests(Suite *suite);
 void add_input_tests(Suite *suite);

@@ -162,12 +162,6 @@ START_TEST(only_what_was_asked_for)
 }
 END_TEST
 
-static void drain(struct hearing *hearing, int session)
-{
-	while (hear(hearing, session, 500))
-		;
-}
-
 static void add_gaps(const struct hearing *hearing, uint64_t *births, uint64_t *deaths)
 {
 	size_t i;

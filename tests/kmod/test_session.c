@@ -260,13 +260,15 @@ START_TEST(limits)
 }
 END_TEST
 
-/* Three watches on one process: two in one session, one in another; each is told once. */
+/* Three watches on one process: two in one session, one in another; each is told once, the same. */
 START_TEST(many_watches_of_one)
 {
 	int one = session_open(O_NONBLOCK), two = session_open(O_NONBLOCK);
 	struct hearing heard_one = { .next_seq = 0 }, heard_two = { .next_seq = 0 };
 	struct gate gate;
+	const struct knell_event *exit;
 	pid_t pid;
+	int i;
 
 	gate_make(&gate);
 	pid = spawn_at(&gate, 1);
@@ -281,8 +283,14 @@ START_TEST(many_watches_of_one)
 	hear_until(&heard_two, two, 1);
 	hear_nothing(one);
 	hear_nothing(two);
+	exit = heard_of(&heard_two, pid, KNELL_EXIT);
 	ck_assert_uint_eq(heard_one.all[0].event.cookie + heard_one.all[1].event.cookie, 3);
 	ck_assert_uint_eq(heard_two.all[0].event.cookie, 3);
+	for (i = 0; i < 2; i++) {
+		ck_assert_mem_eq(&heard_one.all[i].event.u.exit, &exit->u.exit,
+				 sizeof(exit->u.exit));
+		ck_assert_uint_eq(heard_one.all[i].event.parent.tgid, (uint32_t)getpid());
+	}
 	hearing_end(&heard_one);
 	hearing_end(&heard_two);
 	close(one);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * test_wide.c - watches without a process of their own: who joins a group, dead or alive; the child
- * of an armed thread; filters; who is told of again because he lives; the dead that nobody waits
- * for.
+ * test_wide.c - watches without a process of their own: filters; who is told of again because he
+ * lives; the dead that nobody waits for.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,245 +20,6 @@
 #define CLONES KNELL_MASK(KNELL_CLONE)
 #define ALLOF  (EXITS | CLONES | KNELL_MASK(KNELL_INIT) | KNELL_MASK(KNELL_EXEC))
 
-static int group_of(int session, uint32_t mask, uint32_t reserve)
-{
-	return session_watch_pidfd(session, -1, KNELL_KMOD_GROUP, mask, 5, reserve);
-}
-
-static int join_pidfd(int session, int pidfd, uint32_t flags, uint64_t cookie)
-{
-	struct knell_kmod_watch request = {
-		.size = sizeof(request),
-		.pidfd = pidfd,
-		.flags = KNELL_KMOD_JOIN | flags,
-		.cookie = cookie,
-		.group = 5,
-	};
-
-	return ioctl(session, KNELL_IOC_WATCH, &request) ? -errno : 0;
-}
-
-static int join(int session, pid_t pid, uint32_t flags, uint64_t cookie)
-{
-	int pidfd = pidfd_of(pid), r = join_pidfd(session, pidfd, flags, cookie);
-
-	close(pidfd);
-	return r;
-}
-
-static int arm(int session, uint32_t on, uint64_t cookie)
-{
-	struct knell_kmod_arm request = {
-		.size = sizeof(request),
-		.on = on,
-		.group = 5,
-		.cookie = cookie,
-	};
-
-	return ioctl(session, KNELL_IOC_ARM, &request) ? -errno : 0;
-}
-
-static void drain(struct hearing *hearing, int session)
-{
-	while (hear(hearing, session, 300))
-		;
-}
-
-/* Alone, then with its descendants, then again: one record of each event. */
-START_TEST(joined_more_than_once)
-{
-	struct hearing hearing = { .next_seq = 0 };
-	int session = session_open(O_NONBLOCK), i;
-	const struct knell_event *event;
-	struct gate gate;
-	pid_t pid, child;
-	int ready[2];
-
-	ck_assert_int_eq(pipe(ready), 0);
-	gate_make(&gate);
-	pid = spawn();
-	if (!pid) {
-		child = fork();
-		if (!child) {
-			gate_wait(&gate);
-			_exit(3);
-		}
-		ck_assert_int_eq(write(ready[1], &child, sizeof(child)), sizeof(child));
-		gate_wait(&gate);
-		waitpid(child, NULL, 0);
-		_exit(4);
-	}
-	ck_assert_int_eq(read(ready[0], &child, sizeof(child)), sizeof(child));
-	ck_assert_int_eq(join(session, pid, 0, 1), -ENOENT);
-	ck_assert_int_eq(group_of(session, ALLOF, 10), 0);
-	ck_assert_int_eq(join(session, pid, 0, 0), 0);
-	drain(&hearing, session);
-	ck_assert_uint_eq(hearing.count, 1);
-	ck_assert(heard_of(&hearing, pid, KNELL_CLONE)->flags & KNELL_F_RECONCILED);
-	ck_assert(heard_of(&hearing, pid, KNELL_CLONE)->flags & KNELL_F_ROOT);
-	for (i = 0; i < 2; i++)
-		ck_assert_int_eq(join(session, pid, KNELL_KMOD_SUBTREE, 7), 0);
-	ck_assert_int_eq(join(session, child, 0, 0), 0);
-	drain(&hearing, session);
-	ck_assert_uint_eq(hearing.count, 2);
-	event = heard_of(&hearing, child, KNELL_CLONE);
-	ck_assert(event->flags & KNELL_F_RECONCILED);
-	ck_assert_uint_eq(event->cookie, 7);
-	gate_open(&gate);
-	ck_assert_int_eq(reap(pid), 4 << 8);
-	drain(&hearing, session);
-	ck_assert_uint_eq(hearing.count, 4);
-	ck_assert_uint_eq(heard_of(&hearing, pid, KNELL_EXIT)->cookie, 7);
-	ck_assert_int_eq(heard_of(&hearing, child, KNELL_EXIT)->u.exit.status, 3 << 8);
-	hearing_end(&hearing);
-	close(session);
-}
-END_TEST
-
-START_TEST(the_dead_that_join)
-{
-	struct hearing hearing = { .next_seq = 0 };
-	int session = session_open(O_NONBLOCK), pidfd;
-	const struct knell_event *event;
-	siginfo_t info;
-	pid_t pid;
-
-	ck_assert_int_eq(group_of(session, ALLOF | KNELL_MASK(KNELL_FREE), 10), 0);
-	pid = spawn();
-	if (!pid)
-		_exit(6);
-	pidfd = pidfd_of(pid);
-	ck_assert_int_eq(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
-	ck_assert_int_eq(join_pidfd(session, pidfd, 0, 0), 0);
-	ck_assert_int_eq(join_pidfd(session, pidfd, 0, 0), 0); /* its exit was not read yet */
-	hear_until(&hearing, session, 2);
-	event = heard_of(&hearing, pid, KNELL_EXIT);
-	ck_assert(event->flags & KNELL_F_RECONCILED);
-	ck_assert_int_eq(event->u.exit.status, 6 << 8);
-	ck_assert_int_eq(join_pidfd(session, pidfd, 0, 0), -EALREADY);
-	hear_nothing(session);
-	reap(pid);
-	hear_until(&hearing, session, 3);
-	ck_assert_ptr_nonnull(heard_of(&hearing, pid, KNELL_FREE));
-	ck_assert_int_eq(join_pidfd(session, pidfd, 0, 0), -ESRCH);
-	hear_nothing(session);
-	close(pidfd);
-	hearing_end(&hearing);
-	close(session);
-}
-END_TEST
-
-/* Joining while it dies: told once, or released before. */
-START_TEST(joined_while_dying)
-{
-	int session = session_open(O_NONBLOCK), i, error;
-	struct hearing hearing = { .next_seq = 0 };
-	size_t told = 0;
-
-	ck_assert_int_eq(group_of(session, EXITS, 2000), 0);
-	for (i = 0; i < 2000; i++) {
-		pid_t pid = spawn();
-		int pidfd;
-
-		if (!pid)
-			_exit(9);
-		pidfd = pidfd_of(pid);
-		if (i % 2)
-			sched_yield();
-		if (i % 5 == 0)
-			reap(pid);
-		error = join_pidfd(session, pidfd, 0, (uint64_t)i + 1);
-		ck_assert(error == 0 || error == -ESRCH);
-		told += error == 0;
-		if (i % 5)
-			reap(pid);
-		close(pidfd);
-	}
-	ck_assert_uint_ge(told, 1600);
-	hear_until(&hearing, session, told);
-	hear_nothing(session);
-	for (i = 0; i < (int)hearing.count; i++)
-		ck_assert_int_eq(hearing.all[i].event.u.exit.status, 9 << 8);
-	hearing_end(&hearing);
-	close(session);
-}
-END_TEST
-
-static void *fork_beside(void *unused)
-{
-	(void)unused;
-	reap(spawn_at(&(struct gate){ { -1, -1 } }, 0));
-	return NULL;
-}
-
-START_TEST(child_of_an_armed_thread)
-{
-	struct hearing hearing = { .next_seq = 0 };
-	int session = session_open(O_NONBLOCK);
-	const struct knell_event *event;
-	pthread_t thread;
-	pid_t pid;
-
-	ck_assert_int_eq(arm(session, 1, 0), -ENOENT);
-	ck_assert_int_eq(group_of(session, ALLOF, 6), 0);
-	ck_assert_int_eq(arm(session, 2, 0), -EINVAL);
-	ck_assert_int_eq(arm(session, 1, 8), 0);
-	ck_assert_int_eq(arm(session, 1, 8), -EBUSY);
-	/* Another thread's child is not meant, and this thread's threads are no processes. */
-	ck_assert_int_eq(pthread_create(&thread, NULL, fork_beside, NULL), 0);
-	pthread_join(thread, NULL);
-	hear_nothing(session);
-	pid = spawn();
-	if (!pid) {
-		if (fork())
-			wait(NULL);
-		_exit(1);
-	}
-	reap(pid);
-	hear_until(&hearing, session, 6);
-	event = heard_of(&hearing, pid, KNELL_CLONE);
-	ck_assert_uint_eq(event->flags, KNELL_F_ROOT);
-	ck_assert_uint_eq(event->cookie, 8);
-	ck_assert_uint_eq(event->u.clone.exit_signal, SIGCHLD);
-	ck_assert_uint_eq(hearing.all[2].event.cookie, 8);
-	ck_assert_uint_eq(hearing.all[2].event.flags, 0);
-	/* It was for one child. */
-	fork_beside(NULL);
-	ck_assert_int_eq(arm(session, 0, 0), 0);
-	ck_assert_int_eq(arm(session, 1, 0), 0);
-	ck_assert_int_eq(arm(session, 0, 0), 0);
-	fork_beside(NULL);
-	hear_nothing(session);
-	/* With nothing left in the reserve it is refused. */
-	ck_assert_int_eq(session_unwatch(session, 5), 0);
-	ck_assert_int_eq(group_of(session, ALLOF, 0), 0);
-	ck_assert_int_eq(arm(session, 1, 0), -ENOSPC);
-	ck_assert_int_eq(join(session, getpid(), 0, 0), -ENOSPC);
-	hearing_end(&hearing);
-	close(session);
-}
-END_TEST
-
-/* A session that is closed while a thread is armed leaves nothing behind. */
-START_TEST(closed_while_armed)
-{
-	int session, i;
-
-	for (i = 0; i < 10; i++) {
-		session = session_open(O_NONBLOCK);
-		ck_assert_int_eq(group_of(session, ALLOF, 3), 0);
-		ck_assert_int_eq(arm(session, 1, 0), 0);
-		close(session);
-		fork_beside(NULL);
-	}
-	session = session_open(O_NONBLOCK);
-	for (i = 0; i < 100 && session_stats(session).watches; i++)
-		usleep(20000);
-	ck_assert_uint_eq(session_stats(session).watches, 0);
-	close(session);
-}
-END_TEST
-
 /* Whoever has waited for a child hears of its death at once, however busy reapers are. */
 START_TEST(waited_for_and_read)
 {
@@ -267,11 +27,11 @@ START_TEST(waited_for_and_read)
 	struct knell_event event;
 
 	/* Few places: whoever is freed gives his back when it is needed. */
-	ck_assert_int_eq(group_of(session, EXITS, 20), 0);
+	ck_assert_int_eq(group_set(session, EXITS, 20), 0);
 	for (i = 0; i < 500; i++) {
 		pid_t pid;
 
-		ck_assert_int_eq(arm(session, 1, 0), 0);
+		ck_assert_int_eq(group_arm(session, 1, 0), 0);
 		pid = spawn();
 		if (!pid)
 			_exit(i % 100);
@@ -418,11 +178,11 @@ START_TEST(who_lives_is_told_again)
 
 	gate_make(&gate);
 	gate_make(&other);
-	ck_assert_int_eq(group_of(session, EXITS | CLONES, 4), 0);
+	ck_assert_int_eq(group_set(session, EXITS | CLONES, 4), 0);
 	/* Four have a watch; two are beyond the reserve, until two of the four are gone. */
 	name = spawn();
 	if (!name) {
-		ck_assert_int_eq(arm(session, 1, 0), 0);
+		ck_assert_int_eq(group_arm(session, 1, 0), 0);
 		if (!fork())
 			be_five(&gate, &other);
 		close(gate.fds[1]);
@@ -487,10 +247,10 @@ START_TEST(children_of_one_beyond)
 
 	gate_make(&gate);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	ck_assert_int_eq(group_of(session, EXITS | CLONES, 2), 0);
+	ck_assert_int_eq(group_set(session, EXITS | CLONES, 2), 0);
 	first = spawn();
 	if (!first) {
-		ck_assert_int_eq(arm(session, 1, 0), 0);
+		ck_assert_int_eq(group_arm(session, 1, 0), 0);
 		if (!fork())
 			be_a_line(&gate);
 		wait(NULL);
@@ -528,9 +288,9 @@ START_TEST(the_dead_that_nobody_waits_for)
 	size_t given_up = 0;
 	pid_t pids[100];
 
-	ck_assert_int_eq(group_of(session, kinds, 20), 0);
+	ck_assert_int_eq(group_set(session, kinds, 20), 0);
 	for (i = 0; i < 100; i++) {
-		ck_assert_int_eq(arm(session, 1, 0), 0);
+		ck_assert_int_eq(group_arm(session, 1, 0), 0);
 		pids[i] = spawn();
 		if (!pids[i])
 			_exit(0);
@@ -592,11 +352,6 @@ void add_wide_tests(Suite *suite)
 {
 	TCase *tests = kmod_case(suite, "wide", 60);
 
-	tcase_add_test(tests, joined_more_than_once);
-	tcase_add_test(tests, the_dead_that_join);
-	tcase_add_test(tests, joined_while_dying);
-	tcase_add_test(tests, child_of_an_armed_thread);
-	tcase_add_test(tests, closed_while_armed);
 	tcase_add_test(tests, waited_for_and_read);
 	tcase_add_test(tests, by_user);
 	tcase_add_test(tests, by_name);
