@@ -14,6 +14,7 @@
 #include "maps.h"
 
 #include <bpf/bpf_tracing.h>
+#include <shared/reason.h>
 
 #include "hint.h"
 #include "slot.h"
@@ -27,68 +28,25 @@
 #define TRACE_SIGNAL_DELIVERED 0
 #define TRACE_SIGNAL_LOSE_INFO 4
 
-static __always_inline bool is_fault(int signo)
+/* `info` is SEND_SIG_NOINFO, SEND_SIG_PRIV (the kernel itself), or where a siginfo is. */
+static __always_inline struct knell_sending
+sending_of(int signo, unsigned long info, struct task_struct *target, struct task_struct *now)
 {
-	return signo == SIGSEGV || signo == SIGBUS || signo == SIGFPE || signo == SIGILL ||
-	       signo == SIGTRAP;
-}
+	struct knell_sending sending = {
+		.signo = signo,
+		.code = info == SEND_SIG_NOINFO ? SI_USER : SI_KERNEL,
+		.pdeath = target->pdeath_signal,
+		.noinfo = info == SEND_SIG_NOINFO,
+		.own = target->tgid == now->tgid,
+		.dying = now->flags & PF_EXITING,
+		.cpu_hard = target->signal->rlim[RLIMIT_CPU].rlim_max != ~0ul,
+	};
 
-/* KILL from the kernel: a pid namespace dies with its init, and a process of its hard CPU limit. */
-static __always_inline __u8 kill_reason(struct task_struct *target, struct task_struct *now)
-{
-	if (target->tgid != now->tgid)
-		return now->flags & PF_EXITING ? KNELL_R_PIDNS : KNELL_R_KERNEL;
-	if (target->signal->rlim[RLIMIT_CPU].rlim_max != ~0ul)
-		return KNELL_R_RLIMIT;
-	return KNELL_R_KERNEL;
-}
-
-/* It came without a user's siginfo (SEND_SIG_PRIV), or with one of the kernel's (si_code > 0). */
-static __always_inline __u8 kernel_reason(int signo, int code, struct task_struct *target,
-					  struct task_struct *now)
-{
-	if (signo == SIGKILL)
-		return kill_reason(target, now);
-	if (signo == SIGSYS && code == SYS_SECCOMP)
-		return KNELL_R_SECCOMP;
-	if (code == SI_TIMER)
-		return KNELL_R_TIMER;
-	if (is_fault(signo))
-		return KNELL_R_FAULT;
-	switch (signo) {
-	case SIGALRM:
-	case SIGVTALRM:
-	case SIGPROF:
-		return KNELL_R_TIMER;
-	case SIGXCPU:
-		return KNELL_R_RLIMIT;
-	case SIGHUP:
-	case SIGINT:
-	case SIGQUIT:
-		return KNELL_R_TERMINAL;
-	}
-	return KNELL_R_KERNEL;
-}
-
-/*
- * SEND_SIG_NOINFO: kernel code sent it in the name of the task that runs now: its own broken pipe
- * or file size limit, its death told to a child that asked for it, or its write to cgroup.kill.
- */
-static __always_inline __u8 noinfo_reason(int signo, struct task_struct *target,
-					  struct task_struct *now)
-{
-	if (target->tgid == now->tgid)
-		return signo == SIGPIPE   ? KNELL_R_PIPE
-		       : signo == SIGXFSZ ? KNELL_R_RLIMIT
-					  : KNELL_R_KERNEL;
-	if (now->flags & PF_EXITING && target->pdeath_signal == signo)
-		return KNELL_R_PDEATH;
-	return signo == SIGKILL ? KNELL_R_CGROUP : KNELL_R_KERNEL;
-}
-
-static __always_inline bool is_user(int code)
-{
-	return code == SI_USER || code == SI_QUEUE || code == SI_TKILL;
+	if (info > SEND_SIG_PRIV)
+		bpf_probe_read_kernel(&sending.code, sizeof(sending.code),
+				      (char *)info + bpf_core_field_offset(struct kernel_siginfo,
+									   si_code));
+	return sending;
 }
 
 static __always_inline void take_sender(struct knell_signal *to, struct task_struct *now)
@@ -110,32 +68,15 @@ static __always_inline void take_signal(struct knell_signal *to, int signo, unsi
 					struct task_struct *target)
 {
 	struct task_struct *now = followed((struct task_struct *)bpf_get_current_task_btf());
-	int code = info == SEND_SIG_NOINFO ? SI_USER : SI_KERNEL;
-	__u8 reason;
-
-	if (info > SEND_SIG_PRIV)
-		bpf_probe_read_kernel(&code, sizeof(code),
-				      (char *)info + bpf_core_field_offset(struct kernel_siginfo,
-									   si_code));
-	if (info == SEND_SIG_NOINFO)
-		reason = noinfo_reason(signo, target, now);
-	else
-		reason = is_user(code) ? KNELL_R_USER : kernel_reason(signo, code, target, now);
+	const struct knell_sending sending = sending_of(signo, info, target, now);
 
 	__builtin_memset(to, 0, sizeof(*to));
 	to->time = bpf_ktime_get_boot_ns();
-	to->code = code;
-	to->reason = reason;
-	if (reason == KNELL_R_USER || reason == KNELL_R_CGROUP || reason == KNELL_R_PDEATH)
+	to->code = sending.code;
+	to->reason = knell_reason_of(&sending);
+	if (knell_reason_has_sender(to->reason))
 		take_sender(to, now);
 	to->signo = signo;
-}
-
-/* Signals whose default action ends no process. */
-static __always_inline bool is_harmless(int signo)
-{
-	return signo == SIGCHLD || signo == SIGCONT || signo == SIGURG || signo == SIGWINCH ||
-	       signo == SIGSTOP || signo == SIGTSTP || signo == SIGTTIN || signo == SIGTTOU;
 }
 
 static __always_inline bool has_default_action(struct task_struct *target, int signo)
@@ -159,10 +100,10 @@ static __always_inline void note_signal(struct knell_slot *slot, struct task_str
 
 	if (signo == SIGKILL)
 		which = SIGNAL_KILL;
-	else if (signo == SIGTERM || signo == SIGINT || signo == SIGHUP)
+	else if (knell_signal_is_term(signo))
 		which = SIGNAL_TERM;
-	else if (signo > 0 && signo <= 64 && !is_harmless(signo) &&
-		 (is_fault(signo) || has_default_action(target, signo)))
+	else if (signo > 0 && signo <= 64 && !knell_signal_is_harmless(signo) &&
+		 (knell_signal_is_fault(signo) || has_default_action(target, signo)))
 		which = SIGNAL_OTHER;
 	else
 		return;

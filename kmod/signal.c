@@ -15,76 +15,27 @@
 #include <linux/timekeeping.h>
 #include <linux/user_namespace.h>
 
+#include <shared/reason.h>
+
 #include "compat.h"
 #include "engine.h"
 
-static bool is_fault(int signo)
+static struct knell_sending sending_of(int signo, const struct kernel_siginfo *info,
+				       struct task_struct *target)
 {
-	return signo == SIGSEGV || signo == SIGBUS || signo == SIGFPE || signo == SIGILL ||
-	       signo == SIGTRAP;
-}
+	struct knell_sending sending = {
+		.signo = signo,
+		.code = info == SEND_SIG_NOINFO ? SI_USER : SI_KERNEL,
+		.pdeath = target->pdeath_signal,
+		.noinfo = info == SEND_SIG_NOINFO,
+		.own = same_thread_group(target, current),
+		.dying = current->flags & PF_EXITING,
+		.cpu_hard = READ_ONCE(target->signal->rlim[RLIMIT_CPU].rlim_max) != RLIM_INFINITY,
+	};
 
-/* KILL from the kernel: a pid namespace dies with its init, a process of its hard CPU limit. */
-static u8 kill_reason(struct task_struct *target)
-{
-	if (!same_thread_group(target, current))
-		return current->flags & PF_EXITING ? KNELL_R_PIDNS : KNELL_R_KERNEL;
-	if (READ_ONCE(target->signal->rlim[RLIMIT_CPU].rlim_max) != RLIM_INFINITY)
-		return KNELL_R_RLIMIT;
-	return KNELL_R_KERNEL;
-}
-
-/* It came without a user's siginfo, or with one of the kernel's. */
-static u8 kernel_reason(int signo, int code, struct task_struct *target)
-{
-	if (signo == SIGKILL)
-		return kill_reason(target);
-	if (signo == SIGSYS && code == SYS_SECCOMP)
-		return KNELL_R_SECCOMP;
-	if (code == SI_TIMER)
-		return KNELL_R_TIMER;
-	if (is_fault(signo))
-		return KNELL_R_FAULT;
-	switch (signo) {
-	case SIGALRM:
-	case SIGVTALRM:
-	case SIGPROF:
-		return KNELL_R_TIMER;
-	case SIGXCPU:
-		return KNELL_R_RLIMIT;
-	case SIGHUP:
-	case SIGINT:
-	case SIGQUIT:
-		return KNELL_R_TERMINAL;
-	default:
-		return KNELL_R_KERNEL;
-	}
-}
-
-/*
- * Kernel code sent it in the name of the task that runs now: its own broken pipe or file size
- * limit, its death told to a child that asked for it, or its write to cgroup.kill.
- */
-static u8 noinfo_reason(int signo, struct task_struct *target)
-{
-	if (same_thread_group(target, current)) {
-		if (signo == SIGPIPE)
-			return KNELL_R_PIPE;
-		return signo == SIGXFSZ ? KNELL_R_RLIMIT : KNELL_R_KERNEL;
-	}
-	if (current->flags & PF_EXITING && target->pdeath_signal == signo)
-		return KNELL_R_PDEATH;
-	return signo == SIGKILL ? KNELL_R_CGROUP : KNELL_R_KERNEL;
-}
-
-static u8 reason_of(int signo, int code, const struct kernel_siginfo *info,
-		    struct task_struct *target)
-{
-	if (info == SEND_SIG_NOINFO)
-		return noinfo_reason(signo, target);
-	if (code == SI_USER || code == SI_QUEUE || code == SI_TKILL)
-		return KNELL_R_USER;
-	return kernel_reason(signo, code, target);
+	if ((unsigned long)info > (unsigned long)SEND_SIG_PRIV)
+		sending.code = info->si_code;
+	return sending;
 }
 
 /* The numbers are those of the session's namespace, for no struct pid can be let go of here. */
@@ -106,45 +57,30 @@ static void take_sender(struct knell_signal *to, struct pid_namespace *ns)
 static void take_signal(struct knell_signal *to, int signo, const struct kernel_siginfo *info,
 			struct task_struct *target, struct pid_namespace *ns)
 {
-	int code = info == SEND_SIG_NOINFO ? SI_USER : SI_KERNEL;
+	const struct knell_sending sending = sending_of(signo, info, target);
 
-	if ((unsigned long)info > (unsigned long)SEND_SIG_PRIV)
-		code = info->si_code;
 	memset(to, 0, sizeof(*to));
 	to->time = ktime_get_boottime_ns();
-	to->code = code;
+	to->code = sending.code;
 	to->signo = signo;
-	to->reason = reason_of(signo, code, info, target);
-	if (to->reason == KNELL_R_USER || to->reason == KNELL_R_CGROUP ||
-	    to->reason == KNELL_R_PDEATH)
+	to->reason = knell_reason_of(&sending);
+	if (knell_reason_has_sender(to->reason))
 		take_sender(to, ns);
 }
 
 /* Where it is kept; KNELL_NOTES: nowhere, for it ends nobody. */
 static enum knell_note_kind note_of(int signo, struct task_struct *target)
 {
-	switch (signo) {
-	case SIGKILL:
+	if (signo == SIGKILL)
 		return KNELL_NOTE_KILL;
-	case SIGTERM:
-	case SIGINT:
-	case SIGHUP:
+	if (knell_signal_is_term(signo))
 		return KNELL_NOTE_TERM;
-	case SIGCHLD:
-	case SIGCONT:
-	case SIGURG:
-	case SIGWINCH:
-	case SIGSTOP:
-	case SIGTSTP:
-	case SIGTTIN:
-	case SIGTTOU:
+	if (knell_signal_is_harmless(signo))
 		return KNELL_NOTES;
-	default:
-		if (is_fault(signo) ||
-		    rcu_dereference(target->sighand)->action[signo - 1].sa.sa_handler == SIG_DFL)
-			return KNELL_NOTE_OTHER;
-		return KNELL_NOTES;
-	}
+	if (knell_signal_is_fault(signo) ||
+	    rcu_dereference(target->sighand)->action[signo - 1].sa.sa_handler == SIG_DFL)
+		return KNELL_NOTE_OTHER;
+	return KNELL_NOTES;
 }
 
 /* In a probe, in an RCU section, with the target's siglock held. */

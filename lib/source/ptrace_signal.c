@@ -10,68 +10,16 @@
  * parent sent, because the kernel says so. Numbers of another pid or user namespace are not
  * numbers of ours, so they are left out.
  */
+#include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
+#include <shared/reason.h>
+
 #include "ptrace.h"
-
-/* Those that nobody dies of, and nobody asks about: they are most of what there is. */
-static bool harmless(int signo)
-{
-	switch (signo) {
-	case SIGCHLD:
-	case SIGCONT:
-	case SIGURG:
-	case SIGWINCH:
-	case SIGSTOP:
-	case SIGTSTP:
-	case SIGTTIN:
-	case SIGTTOU:
-		return true;
-	default:
-		return false;
-	}
-}
-
-static bool is_fault(int signo)
-{
-	return signo == SIGSEGV || signo == SIGBUS || signo == SIGFPE || signo == SIGILL ||
-	       signo == SIGTRAP;
-}
-
-/* The reason that lies in the number, for a signal that no user sent. */
-static enum knell_reason kernel_reason(int signo)
-{
-	if (is_fault(signo))
-		return KNELL_R_FAULT;
-	switch (signo) {
-	case SIGALRM:
-	case SIGVTALRM:
-	case SIGPROF:
-		return KNELL_R_TIMER;
-	case SIGINT:
-	case SIGQUIT:
-	case SIGHUP:
-		return KNELL_R_TERMINAL;
-	case SIGXCPU:
-	case SIGXFSZ:
-		return KNELL_R_RLIMIT;
-	case SIGPIPE:
-		return KNELL_R_PIPE;
-	case SIGSYS:
-		return KNELL_R_SECCOMP;
-	default:
-		return KNELL_R_KERNEL;
-	}
-}
-
-static bool sent_by_user(const siginfo_t *info)
-{
-	return info->si_code == SI_USER || info->si_code == SI_QUEUE || info->si_code == SI_TKILL ||
-	       info->si_code == SI_ASYNCIO;
-}
 
 static void fill_parent_of_sender(const struct pt_source *source, const struct pt_process *sender,
 				  struct knell_signal *signal)
@@ -157,17 +105,28 @@ static void ask_pid_ns(const struct pt_source *source, struct pt_process *proces
 	process->inner_tgid = status.inner_tgid;
 }
 
-static void from_user(const struct pt_source *source, struct pt_process *process, pid_t tid,
-		      const siginfo_t *info, struct knell_signal *signal)
+/*
+ * The kernel says that a process sent these to itself when it wrote where it may not. As KILL is
+ * not heard here, the rest of what the kernel knows has no say.
+ */
+static struct knell_sending sending_of(const struct pt_source *source, struct pt_process *process,
+				       const siginfo_t *info)
+{
+	struct knell_sending sending = { .signo = info->si_signo, .code = info->si_code };
+
+	if (info->si_code != SI_USER)
+		return sending;
+	ask_pid_ns(source, process);
+	sending.own =
+		info->si_pid == (process->asked_pid_ns ? process->inner_tgid : process->leader.tid);
+	sending.noinfo = sending.own && knell_writer_reason(info->si_signo) != KNELL_R_KERNEL;
+	return sending;
+}
+
+static void take_sender(const struct pt_source *source, struct pt_process *process, pid_t tid,
+			const siginfo_t *info, struct knell_signal *signal)
 {
 	ask_pid_ns(source, process);
-	signal->reason = KNELL_R_USER;
-	/* The kernel says that a process sent these to itself when it wrote where it may not. */
-	if ((info->si_signo == SIGPIPE || info->si_signo == SIGXFSZ) && info->si_code == SI_USER &&
-	    info->si_pid == (process->asked_pid_ns ? process->inner_tgid : process->leader.tid)) {
-		signal->reason = (__u8)kernel_reason(info->si_signo);
-		return;
-	}
 	if (source->proc_works && knell_pt_proc_same_user_ns(tid)) {
 		signal->uid = info->si_uid;
 		signal->known |= KNELL_S_UID;
@@ -182,18 +141,15 @@ static void from_user(const struct pt_source *source, struct pt_process *process
 static void fill_signal(const struct pt_source *source, struct pt_process *process, pid_t tid,
 			const siginfo_t *info, struct knell_signal *signal)
 {
+	const struct knell_sending sending = sending_of(source, process, info);
+
 	memset(signal, 0, sizeof(*signal));
 	signal->time = knell_now();
 	signal->signo = (__u8)info->si_signo;
 	signal->code = info->si_code;
-	if (sent_by_user(info))
-		from_user(source, process, tid, info, signal);
-	else if (info->si_code == SI_TIMER)
-		signal->reason = KNELL_R_TIMER;
-	else if (info->si_code < 0)
-		signal->reason = KNELL_R_KERNEL; /* a message queue, asynchronous I/O */
-	else
-		signal->reason = (__u8)kernel_reason(info->si_signo);
+	signal->reason = knell_reason_of(&sending);
+	if (knell_reason_has_sender(signal->reason))
+		take_sender(source, process, tid, info, signal);
 }
 
 static void remember(struct pt_process *process, const struct knell_signal *signal)
@@ -220,14 +176,15 @@ void knell_pt_signalled(struct pt_source *source, const struct pt_task *task, pi
 	struct knell_signal signal;
 	siginfo_t info;
 
-	if (harmless(signo) || !task || ptrace(PTRACE_GETSIGINFO, tid, NULL, &info) < 0) {
+	if (knell_signal_is_harmless(signo) || !task ||
+	    ptrace(PTRACE_GETSIGINFO, tid, NULL, &info) < 0) {
 		knell_pt_resume(tid, signo);
 		return;
 	}
 	fill_signal(source, task->process, tid, &info, &signal);
 	knell_pt_resume(tid, signo);
 	remember(task->process, &signal);
-	if (signo == SIGTERM || signo == SIGINT || signo == SIGHUP)
+	if (knell_signal_is_term(signo))
 		task->process->last_term = signal;
 }
 

@@ -200,13 +200,18 @@ START_TEST(aborted)
 }
 END_TEST
 
-static void expect_death(const char *mode, int signo, const char *reason)
+static void expect_death_with(const char *mode, const char *arg, int signo, const char *reason)
 {
 	struct run run = { 0 };
-	const struct record *record = die(&run, mode, "0");
+	const struct record *record = die(&run, mode, arg);
 
 	ck_assert_msg(record->signal == signo, "signal %d: %s", signo, record->text);
 	expect_reason(record, reason);
+}
+
+static void expect_death(const char *mode, int signo, const char *reason)
+{
+	expect_death_with(mode, "0", signo, reason);
 }
 
 static void expect_timer_death(const char *mode, int signo, const char *reason)
@@ -275,6 +280,19 @@ END_TEST
 START_TEST(file_size_limit)
 {
 	expect_death("xfsz", SIGXFSZ, "rlimit");
+}
+END_TEST
+
+/* The owner of a file chose the number (F_SETSIG): it says nothing of a terminal or a fault. */
+START_TEST(own_file)
+{
+	expect_death_with("file", "HUP", SIGHUP, "kernel");
+}
+END_TEST
+
+START_TEST(own_file_like_a_fault)
+{
+	expect_death_with("file", "SEGV", SIGSEGV, "kernel");
 }
 END_TEST
 
@@ -469,6 +487,8 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, cpu_time_limit);
 	tcase_add_test(tcase, cpu_time_hard_limit);
 	tcase_add_test(tcase, file_size_limit);
+	tcase_add_test(tcase, own_file);
+	tcase_add_test(tcase, own_file_like_a_fault);
 	tcase_add_test(tcase, parent_death);
 	tcase_add_test(tcase, caught_term);
 	tcase_add_test(tcase, ignored_then_killed);

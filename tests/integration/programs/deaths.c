@@ -24,6 +24,7 @@
  *   seccomp-strict is killed in seccomp's strict mode
  *   xcpu xfsz      exceeds its CPU time, its file size
  *   xcpu-hard      exceeds its hard limit of CPU time
+ *   file SIG       dies of a signal by name that a file of its own sends when there is input
  *   oom MB         touches that much memory
  */
 #include <errno.h>
@@ -263,6 +264,17 @@ static void die_xfsz(const char *arg)
 		_exit(124);
 }
 
+static void die_file(const char *arg)
+{
+	int pipefd[2];
+
+	tell_ready();
+	if (pipe(pipefd) || fcntl(pipefd[0], F_SETOWN, getpid()) ||
+	    fcntl(pipefd[0], F_SETSIG, signal_number(arg)) || fcntl(pipefd[0], F_SETFL, O_ASYNC) ||
+	    write(pipefd[1], "x", 1) != 1)
+		_exit(125);
+}
+
 static void die_oom(const char *arg)
 {
 	size_t size = (size_t)(int)strtol(arg, NULL, 10) << 20, i;
@@ -296,6 +308,7 @@ static const struct mode {
 	{ "xcpu", die_xcpu },
 	{ "xcpu-hard", die_xcpu_hard },
 	{ "xfsz", die_xfsz },
+	{ "file", die_file },
 	{ "oom", die_oom },
 };
 
