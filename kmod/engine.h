@@ -190,7 +190,7 @@ struct knell_root {
 
 	/* Those beyond the reserve: a bit for each process number. */
 	unsigned long *beyond;
-	struct list_head wide_link; /* wide_roots of watch.c; RCU */
+	struct list_head wide_link; /* knell_wide_roots; RCU */
 
 	struct rcu_work free;
 	struct knell_watch self;
@@ -279,6 +279,8 @@ void knell_usage_split(struct knell_usage *usage, u64 runtime);
 /* watch.c */
 extern struct hlist_head *knell_buckets;
 extern unsigned int knell_hash_bits;
+
+/* root.c */
 extern atomic_t knell_wide;
 extern struct list_head knell_wide_roots;
 
@@ -321,41 +323,57 @@ static inline bool knell_may_watch(const struct signal_struct *signal)
 	hlist_for_each_entry_rcu (watch, knell_bucket(signal_), hash)                              \
 		if (watch->signal == (signal_) && watch->pid == knell_tgid_of(signal_))
 
+/* watch.c: the table */
 int knell_table_init(void);
 void knell_table_exit(void);
-u64 knell_table_places(void);
+void knell_watch_init(struct knell_watch *watch, struct knell_root *root,
+		      struct task_struct *leader, struct pid *pid);
+void knell_watch_hash(struct knell_watch *watch);
+void knell_watch_unhash(struct knell_watch *watch);
+void knell_watch_put(struct knell_watch *watch);
+struct knell_watch *knell_watch_of(const struct knell_root *root,
+				   const struct signal_struct *signal);
+void knell_watch_queue(struct knell_watch *watch, unsigned int pending);
+
+/* root.c */
+int knell_roots_start(void);
+void knell_roots_stop(void);
+u64 knell_places(void);
 void knell_root_init(struct knell_root *root, u32 flags, u32 mask, u32 wanted);
 int knell_root_new(struct knell_root **ret_root, struct knell_session *session,
 		   const struct knell_kmod_watch *request);
 void knell_root_put(struct knell_root *root);
+struct knell_watch *knell_reserve_take(struct knell_root *root);
 int knell_root_begin(struct knell_root *root, struct task_struct *leader, struct pid *pid);
 void knell_root_begin_wide(struct knell_root *root);
-int knell_root_arm(struct knell_root *root, bool on, u64 cookie);
 void knell_root_end(struct knell_root *root);
-void knell_watch_put(struct knell_watch *watch);
-void knell_watch_unhash(struct knell_watch *watch);
 
-/* What probes call, in an RCU section and with preemption off. */
-void knell_table_birth(struct task_struct *child, unsigned long clone_flags);
-void knell_table_exit_of(struct task_struct *task);
-void knell_table_dead(struct task_struct *task);
-void knell_table_free(struct task_struct *task);
-void knell_table_exec(struct task_struct *task, pid_t old_pid, const char *name);
-void knell_table_ids(struct task_struct *task, const struct cred *new, const struct cred *old);
+/* Probes call knell_on_*(), in an RCU section and with preemption off. */
 
-/* watch.c for living.c: in an RCU section. */
-struct knell_watch *knell_watch_of(const struct knell_root *root,
-				   const struct signal_struct *signal);
+/* birth.c */
+u32 knell_exit_signal_of(const struct task_struct *task);
+int knell_root_arm(struct knell_root *root, bool on, u64 cookie);
+void knell_root_disarm(struct knell_root *root);
+void knell_disarm_current(void); /* in a probe */
 bool knell_root_has(const struct knell_root *root, const struct signal_struct *signal,
 		    struct pid *pid);
-bool knell_death_claim(struct knell_watch *watch);
-unsigned int knell_death_tell(struct knell_watch *watch);
 struct knell_watch *knell_watch_settle(struct knell_root *root, struct knell_watch *creator,
 				       struct task_struct *task, struct pid *pid, unsigned int how,
 				       unsigned long clone_flags);
+void knell_on_birth(struct task_struct *child, unsigned long clone_flags);
+
+/* death.c: the first four in an RCU section */
 void knell_watch_check(struct knell_watch *watch, struct task_struct *task, unsigned int pending);
-void knell_watch_queue(struct knell_watch *watch, unsigned int pending);
+bool knell_death_claim(struct knell_watch *watch);
+unsigned int knell_death_tell(struct knell_watch *watch);
 void knell_died_beyond(struct knell_root *root, pid_t nr);
+void knell_on_exit(struct task_struct *task);
+void knell_on_dead(struct task_struct *task);
+void knell_on_free(struct task_struct *task);
+
+/* change.c */
+void knell_on_exec(struct task_struct *task, pid_t old_pid, const char *name);
+void knell_on_ids(struct task_struct *task, const struct cred *new, const struct cred *old);
 
 /* living.c: the first two in probes, too. */
 bool knell_root_wants(const struct knell_root *root, struct task_struct *task, const char *comm);
@@ -368,7 +386,7 @@ struct knell_watch *knell_root_oldest_dead(struct knell_root *root);
 void knell_session_living(struct knell_session *session);
 
 /* signal.c */
-void knell_table_signal(struct task_struct *target, int signo, const struct kernel_siginfo *info);
+void knell_on_signal(struct task_struct *target, int signo, const struct kernel_siginfo *info);
 u8 knell_cause_of(struct task_struct *task);
 void knell_fill_cause(struct knell_event *event, const struct knell_watch *watch,
 		      struct pid_namespace *ns);

@@ -20,7 +20,7 @@ static KNELL_PROBE_NEWTASK(on_newtask)
 	if (!knell_may_watch(current->signal) || task->signal == current->signal)
 		return;
 	rcu_read_lock();
-	knell_table_birth(task, clone_flags);
+	knell_on_birth(task, clone_flags);
 	rcu_read_unlock();
 }
 
@@ -29,7 +29,7 @@ static KNELL_PROBE_EXEC(on_exec)
 	if (!knell_may_watch(task->signal))
 		return;
 	rcu_read_lock();
-	knell_table_exec(task, old_pid, bprm->filename);
+	knell_on_exec(task, old_pid, bprm->filename);
 	rcu_read_unlock();
 }
 
@@ -38,7 +38,7 @@ static KNELL_PROBE_EXIT(on_exit)
 	if (!knell_may_watch(task->signal))
 		return;
 	rcu_read_lock();
-	knell_table_exit_of(task);
+	knell_on_exit(task);
 	rcu_read_unlock();
 }
 
@@ -49,7 +49,7 @@ static KNELL_PROBE_FREE(on_free)
 	if (!knell_may_watch(task->signal) || task->group_leader != task)
 		return;
 	rcu_read_lock();
-	knell_table_free(task);
+	knell_on_free(task);
 	rcu_read_unlock();
 }
 
@@ -59,7 +59,7 @@ static KNELL_PROBE_SIGNAL(on_signal)
 	if (signo == SIGCHLD || !knell_may_watch(task->signal) || !knell_was_queued(result))
 		return;
 	rcu_read_lock();
-	knell_table_signal(task, signo, info);
+	knell_on_signal(task, signo, info);
 	rcu_read_unlock();
 }
 
@@ -79,7 +79,7 @@ static int on_dead(struct kprobe *probe, struct pt_regs *regs)
 	if (!knell_may_watch(current->signal))
 		return 0;
 	rcu_read_lock();
-	knell_table_dead(current);
+	knell_on_dead(current);
 	rcu_read_unlock();
 	return 0;
 }
@@ -92,7 +92,7 @@ static int on_creds(struct kprobe *probe, struct pt_regs *regs)
 	if (!knell_may_watch(current->signal) || !thread_group_leader(current))
 		return 0;
 	rcu_read_lock();
-	knell_table_ids(current, new, current_real_cred());
+	knell_on_ids(current, new, current_real_cred());
 	rcu_read_unlock();
 	return 0;
 }

@@ -3,9 +3,9 @@
  * main.c - loads and unloads the module.
  *
  * Owns the order. Loading: the table, the hooks' places, the reapers, and last the device, so that
- * whoever opens it finds all of it. Unloading: the device, and the
- * hooks that modules held; those of sessions went with them; nobody is in a probe; the reapers
- * drain what is left; all memory comes back.
+ * whoever opens it finds all of it. Unloading: the device, and the hooks that modules held; those
+ * of sessions went with them; nobody is in a probe; the reapers drain what is left; all memory
+ * comes back.
  */
 #include <linux/module.h>
 #include <linux/tracepoint.h>
@@ -21,9 +21,12 @@ static int __init knell_load(void)
 	error = knell_hooks_find();
 	if (error)
 		goto no_table;
-	error = knell_calls_start();
+	error = knell_roots_start();
 	if (error)
 		goto no_table;
+	error = knell_calls_start();
+	if (error)
+		goto no_roots;
 	error = knell_reapers_start();
 	if (error)
 		goto no_calls;
@@ -35,6 +38,8 @@ no_reapers:
 	knell_reapers_stop();
 no_calls:
 	knell_calls_stop();
+no_roots:
+	knell_roots_stop();
 no_table:
 	knell_table_exit();
 	return error;
@@ -47,6 +52,7 @@ static void __exit knell_unload(void)
 	tracepoint_synchronize_unregister();
 	knell_reapers_stop();
 	knell_calls_stop();
+	knell_roots_stop();
 	knell_table_exit();
 }
 

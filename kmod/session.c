@@ -618,7 +618,7 @@ static int ioctl_stats(struct knell_session *session, void __user *user, u32 siz
 	int bucket;
 
 	stats.sessions = atomic_read(&sessions);
-	stats.watches = knell_table_places();
+	stats.watches = knell_places();
 	stats.missed = knell_hooks_missed();
 	knell_reap_stats(&stats);
 	spin_lock(&session->lock);

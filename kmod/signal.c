@@ -84,7 +84,7 @@ static enum knell_note_kind note_of(int signo, struct task_struct *target)
 }
 
 /* In a probe, in an RCU section, with the target's siglock held. */
-void knell_table_signal(struct task_struct *target, int signo, const struct kernel_siginfo *info)
+void knell_on_signal(struct task_struct *target, int signo, const struct kernel_siginfo *info)
 {
 	enum knell_note_kind kind = note_of(signo, target);
 	struct knell_watch *watch;
