@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * clock.c - how far two clocks are apart; see clock.h. It owns nothing.
+ * clock.c - how far two clocks are apart, and timers; see clock.h. It owns nothing.
  */
+#include <sys/timerfd.h>
+
 #include "clock.h"
 
 #define TRIES 3
@@ -22,4 +24,14 @@ uint64_t clock_boot_offset(void)
 		offset = boot - before - took / 2;
 	}
 	return offset;
+}
+
+void clock_set_timer(int timer_fd, int flags, uint64_t ns)
+{
+	struct itimerspec when = {
+		.it_value = { .tv_sec = (time_t)(ns / 1000000000u),
+			      .tv_nsec = (long)(ns % 1000000000u) },
+	};
+
+	timerfd_settime(timer_fd, flags, &when, NULL);
 }

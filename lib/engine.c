@@ -307,6 +307,23 @@ void knell_engine_deliver(struct knell_engine *engine, struct knell_event *event
 		knell_watches_hear(watches, event);
 }
 
+void knell_engine_deliver_gap(struct knell_engine *engine, uint32_t ring,
+			      const struct knell_gap *gap, uint32_t flags)
+{
+	struct knell_event event;
+
+	memset(&event, 0, sizeof(event));
+	event.size = KNELL_EVENT_HEAD + sizeof(event.u.gap);
+	event.kind = KNELL_GAP;
+	event.flags = flags;
+	event.ring = ring;
+	event.time = knell_now();
+	event.unknown = KNELL_U_PARENT | KNELL_U_UID | KNELL_U_GID | KNELL_U_CGROUP | KNELL_U_COMM |
+			KNELL_U_CPU;
+	event.u.gap = *gap;
+	knell_engine_deliver(engine, &event);
+}
+
 bool knell_engine_wants(const struct knell_engine *engine, enum knell_kind kind)
 {
 	const struct knell_watches *watches = watches_of(engine);

@@ -13,6 +13,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "pidfd.h"
 #include "options.h"
 #include "reapers.h"
@@ -245,18 +246,16 @@ int target_new_nobody(struct knell_watch *w, pid_t pid)
 /* At this time of CLOCK_BOOTTIME; 0: never. A time that has passed is now. */
 void watches_set_timer(struct knell_watches *ws, uint64_t at)
 {
-	struct itimerspec when = { 0 };
-	uint64_t now;
+	uint64_t now, ns = 0;
 
 	if (ws->timer_at == at)
 		return;
 	ws->timer_at = at;
 	if (at) {
 		now = at > 1 ? knell_now() : at;
-		when.it_value.tv_sec = at > now ? (time_t)((at - now) / 1000000000u) : 0;
-		when.it_value.tv_nsec = at > now ? (long)((at - now) % 1000000000u) : 1;
+		ns = at > now ? at - now : 1;
 	}
-	timerfd_settime(ws->timer_fd, 0, &when, NULL);
+	clock_set_timer(ws->timer_fd, 0, ns);
 }
 
 struct knell_watches *knell_watches_free(struct knell_watches *ws)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "bpf.h"
+#include "clock.h"
 
 #define DEFAULT_RING_SIZE  (1u << 20)
 #define DEFAULT_RINGS_SIZE (8u << 20) /* of all CPUs together, before each gets less than ... */
@@ -50,20 +51,10 @@ static int open_fds(struct bpf_source *s)
 	return 0;
 }
 
-static void set_timer(const struct bpf_source *s, uint64_t ns)
-{
-	struct itimerspec when = {
-		.it_value = { .tv_sec = (time_t)(ns / 1000000000u),
-			      .tv_nsec = (long)(ns % 1000000000u) },
-	};
-
-	timerfd_settime(s->timer_fd, 0, &when, NULL);
-}
-
 /* What reapers left is the host's now. */
 void bpf_come_back(const struct bpf_source *s)
 {
-	set_timer(s, 1);
+	clock_set_timer(s->timer_fd, 0, 1);
 }
 
 static void clear_timer(const struct bpf_source *s)
@@ -95,9 +86,9 @@ static int bpf_dispatch(struct knell_source *source)
 		asleep = bpf_rounds(&s->all, &busy);
 	}
 	if (!asleep)
-		set_timer(s, 1); /* still more: come back at once */
+		clock_set_timer(s->timer_fd, 0, 1); /* still more: come back at once */
 	else
-		set_timer(s, busy ? s->options.batch_ms * UINT64_C(1000000) : 0);
+		clock_set_timer(s->timer_fd, 0, busy ? s->options.batch_ms * UINT64_C(1000000) : 0);
 	return 0;
 }
 

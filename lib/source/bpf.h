@@ -172,7 +172,6 @@ bool bpf_reconcile_due(const struct knell_source *source);
 void deliver_birth(struct bpf_source *s, uint32_t index, uint32_t flags);
 void deliver_exit(struct bpf_source *s, uint32_t index, bool freed);
 void deliver_free(struct bpf_source *s, uint32_t index, uint32_t flags);
-void deliver_gap(struct bpf_source *s, uint32_t ring, const struct knell_gap *gap, uint32_t flags);
 void deliver_ids(struct bpf_source *s, uint32_t index, const struct ids_change *change);
 
 #endif

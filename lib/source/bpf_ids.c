@@ -70,7 +70,7 @@ void bpf_ids_take(struct bpf_source *s)
 		qsort(held->all, held->count, sizeof(*held->all), by_time);
 	held->at = 0;
 	if (gap.others)
-		deliver_gap(s, 0, &gap, KNELL_F_AT_LEAST);
+		knell_engine_deliver_gap(s->base.engine, 0, &gap, KNELL_F_AT_LEAST);
 }
 
 /* A change that is older than the birth is that of an earlier process with this number. */

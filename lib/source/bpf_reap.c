@@ -395,7 +395,7 @@ static void tell_lost_of_ring(struct bpf_source *s, uint32_t home)
 	if (!gap.others)
 		return;
 	want_reconcile(s);
-	deliver_gap(s, home, &gap, 0);
+	knell_engine_deliver_gap(s->base.engine, home, &gap, 0);
 }
 
 static void take_lost_of_watch(struct bpf_source *s, uint32_t watch, struct knell_gap *gap)
@@ -424,7 +424,7 @@ static void tell_lost_of_reserve(struct bpf_source *s, uint32_t ring)
 		if (!gap.births && !gap.deaths)
 			continue;
 		want_reconcile(s);
-		deliver_gap(s, ring, &gap, 0);
+		knell_engine_deliver_gap(s->base.engine, ring, &gap, 0);
 	}
 }
 
@@ -531,7 +531,7 @@ void bpf_tell_missed(struct bpf_source *s)
 	s->missed_seen = missed;
 	pthread_mutex_unlock(&s->lost_lock);
 	if (gap.others)
-		deliver_gap(s, 0, &gap, 0);
+		knell_engine_deliver_gap(s->base.engine, 0, &gap, 0);
 }
 
 static bool lost_any(const struct bpf_source *s)

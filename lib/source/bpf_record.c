@@ -176,22 +176,6 @@ void deliver_free(struct bpf_source *s, uint32_t index, uint32_t flags)
 	knell_engine_deliver(s->base.engine, &event);
 }
 
-void deliver_gap(struct bpf_source *s, uint32_t ring, const struct knell_gap *gap, uint32_t flags)
-{
-	struct knell_event event;
-
-	memset(&event, 0, sizeof(event));
-	event.size = KNELL_EVENT_HEAD + sizeof(event.u.gap);
-	event.kind = KNELL_GAP;
-	event.flags = flags;
-	event.ring = ring;
-	event.time = knell_now();
-	event.unknown = KNELL_U_PARENT | KNELL_U_UID | KNELL_U_GID | KNELL_U_CGROUP | KNELL_U_COMM |
-			KNELL_U_CPU;
-	event.u.gap = *gap;
-	knell_engine_deliver(s->base.engine, &event);
-}
-
 /* What the connector says of a process that we know: the new real and effective ids, no more. */
 void deliver_ids(struct bpf_source *s, uint32_t index, const struct ids_change *change)
 {

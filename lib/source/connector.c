@@ -20,7 +20,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -54,7 +53,7 @@ static void tell_lost(struct cn_source *s, uint32_t lost)
 	struct knell_gap gap = { .cause = KNELL_GAP_RING, .others = lost };
 
 	s->losses++;
-	cn_tell_gap(s, &gap);
+	knell_engine_deliver_gap(s->base.engine, 0, &gap, 0);
 }
 
 /* Takes what is queued. False: there is still more. */
@@ -74,25 +73,6 @@ bool cn_drain(struct cn_source *s)
 		cn_handle(s, &m);
 	}
 	return false;
-}
-
-static void set_timer(const struct cn_source *s, uint64_t time)
-{
-	struct itimerspec when = {
-		.it_value = { .tv_sec = (time_t)(time / 1000000000u),
-			      .tv_nsec = (long)(time % 1000000000u) },
-	};
-
-	timerfd_settime(s->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
-}
-
-static void listen_now(struct cn_source *s, bool listen)
-{
-	struct epoll_event event = { .events = EPOLLIN };
-
-	if (listen != s->listening && epoll_ctl(s->epoll_fd, listen ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
-						s->socket.fd, &event) == 0)
-		s->listening = listen;
 }
 
 /* The socket was emptied: what was lost before is known as soon as each CPU is heard once more. */
@@ -123,14 +103,6 @@ static void settle_losses(struct cn_source *s)
 		cn_need_by(s, s->pass_end + PASS_SHARE * s->pass_cost + s->batch);
 }
 
-static void count_wakeup(struct cn_source *s)
-{
-	uint64_t expirations;
-
-	if (s->listening || read(s->timer_fd, &expirations, sizeof(expirations)) > 0)
-		s->wakeups++;
-}
-
 static void set_offset(struct cn_source *s)
 {
 	s->boot_offset = clock_boot_offset();
@@ -142,7 +114,7 @@ static int cn_dispatch(struct knell_source *source)
 	uint64_t records = s->heard;
 	bool empty;
 
-	count_wakeup(s);
+	sleep_count_wakeup(&s->sleep);
 	set_offset(s);
 	s->deadline = 0;
 	cn_hear_pidfds(s);
@@ -157,14 +129,14 @@ static int cn_dispatch(struct knell_source *source)
 		cn_need_by(s, clock_ns(CLOCK_MONOTONIC) + 1000000000u);
 	if (s->heard != records)
 		cn_need_by(s, empty ? clock_ns(CLOCK_MONOTONIC) + s->batch : 1);
-	listen_now(s, s->heard == records);
-	set_timer(s, s->deadline);
+	sleep_listen(&s->sleep, s->heard == records);
+	clock_set_timer(s->sleep.timer_fd, TFD_TIMER_ABSTIME, s->deadline);
 	return 0;
 }
 
 static int cn_fd(const struct knell_source *source)
 {
-	return ((const struct cn_source *)source)->epoll_fd;
+	return ((const struct cn_source *)source)->sleep.epoll_fd;
 }
 
 static int source_reconcile(struct knell_source *source)
@@ -179,7 +151,7 @@ static void cn_stats(const struct knell_source *source, struct knell_stats *stat
 {
 	const struct cn_source *s = (const struct cn_source *)source;
 
-	stats->wakeups = s->wakeups;
+	stats->wakeups = s->sleep.wakeups;
 	stats->reserve_used = s->watched_peak;
 }
 
@@ -218,25 +190,8 @@ static void cn_close(struct knell_source *source)
 	}
 	cn_socket_close(&s->socket);
 	cn_sequence_close(&s->sequence);
-	if (s->epoll_fd >= 0)
-		close(s->epoll_fd);
-	if (s->timer_fd >= 0)
-		close(s->timer_fd);
+	sleep_close(&s->sleep);
 	free(s);
-}
-
-static int open_fds(struct cn_source *s)
-{
-	struct epoll_event event = { .events = EPOLLIN };
-
-	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (s->epoll_fd < 0 || s->timer_fd < 0 ||
-	    epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->timer_fd, &event) < 0)
-		return knell_fail(-errno, "cannot make the descriptors to sleep on: %s",
-				  strerror(errno));
-	listen_now(s, true);
-	return 0;
 }
 
 /* What a stream's filter can ask of what the messages say. */
@@ -318,7 +273,8 @@ static int cn_open(struct knell_source **ret_source, struct knell_engine *engine
 	s->base.rings = 1;
 	s->options = *options;
 	s->stream = options->flags & KNELL_O_STREAM;
-	s->socket.fd = s->epoll_fd = s->timer_fd = -1;
+	s->socket.fd = -1;
+	sleep_init(&s->sleep);
 	CDS_INIT_LIST_HEAD(&s->processes);
 	CDS_INIT_LIST_HEAD(&s->found);
 	CDS_INIT_LIST_HEAD(&s->dying);
@@ -328,7 +284,7 @@ static int cn_open(struct knell_source **ret_source, struct knell_engine *engine
 	if (r == 0 && cn_table_open(&s->table) < 0)
 		r = knell_fail(-ENOMEM, "no memory for a table of tasks");
 	if (r == 0)
-		r = open_fds(s);
+		r = sleep_open(&s->sleep, s->socket.fd);
 	if (r == 0)
 		r = begin(s);
 	if (r < 0) {

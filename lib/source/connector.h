@@ -22,6 +22,7 @@
 #include <urcu/list.h>
 
 #include "connector_socket.h"
+#include "sleep.h"
 #include "source.h"
 
 /* liburcu's lists go from a member to its struct by way of char *. */
@@ -121,9 +122,7 @@ struct cn_source {
 	struct cn_socket socket;
 	struct cn_sequence sequence;
 	struct cn_marker marker;
-	int epoll_fd;
-	int timer_fd;
-	bool listening; /* the socket is in the epoll set */
+	struct source_sleep sleep;
 	uint64_t batch; /* ns */
 
 	struct cn_table table;
@@ -150,7 +149,6 @@ struct cn_source {
 	uint64_t taken_in; /* processes that lived when their watch was set */
 	uint64_t watched;  /* processes that are told of */
 	uint64_t watched_peak;
-	uint64_t wakeups;
 };
 
 /* When the message was sent, for a record. */
@@ -214,7 +212,6 @@ void cn_tell_ids(struct cn_source *s, const struct cn_task *task, const struct c
 void cn_tell_exit(struct cn_source *s, const struct cn_process *p, const struct cn_task *task,
 		  const struct cn_message *m, struct cn_status status);
 void cn_tell_replaced(struct cn_source *s, const struct cn_task *task, const struct cn_message *m);
-void cn_tell_gap(struct cn_source *s, const struct knell_gap *gap);
 struct knell_task_id cn_identify(const struct cn_source *s, uint32_t tgid);
 
 /* connector_proc.c */

@@ -58,7 +58,7 @@ static void tell_unknown_life(struct cn_source *s)
 {
 	struct knell_gap gap = { .cause = KNELL_GAP_RESERVE, .births = 1, .deaths = 1 };
 
-	cn_tell_gap(s, &gap);
+	knell_engine_deliver_gap(s->base.engine, 0, &gap, 0);
 }
 
 /*
@@ -82,7 +82,7 @@ void cn_bury_quietly(struct cn_source *s, struct cn_process *p, struct cn_proces
 	int pidfd = p->pidfd;
 
 	if (pidfd >= 0)
-		epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, pidfd, NULL);
+		epoll_ctl(s->sleep.epoll_fd, EPOLL_CTL_DEL, pidfd, NULL);
 	p->pidfd = -1;
 	cn_detach(s, p);
 	if (p->ghost) {

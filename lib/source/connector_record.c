@@ -197,17 +197,3 @@ void cn_tell_replaced(struct cn_source *s, const struct cn_task *task, const str
 			 KNELL_U_STATUS | KNELL_U_CAUSE;
 	knell_engine_deliver(s->base.engine, &event);
 }
-
-void cn_tell_gap(struct cn_source *s, const struct knell_gap *gap)
-{
-	struct knell_event event;
-
-	memset(&event, 0, sizeof(event));
-	event.size = KNELL_EVENT_HEAD + sizeof(event.u.gap);
-	event.kind = KNELL_GAP;
-	event.time = knell_now();
-	event.unknown = KNELL_U_PARENT | KNELL_U_UID | KNELL_U_GID | KNELL_U_CGROUP | KNELL_U_COMM |
-			KNELL_U_CPU;
-	event.u.gap = *gap;
-	knell_engine_deliver(s->base.engine, &event);
-}

@@ -30,7 +30,7 @@ void cn_release_pidfd(struct cn_source *s, struct cn_process *p)
 	if (p->pidfd < 0)
 		return;
 	/* By hand: a copy that some child inherited would keep it in the set. */
-	epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, p->pidfd, NULL);
+	epoll_ctl(s->sleep.epoll_fd, EPOLL_CTL_DEL, p->pidfd, NULL);
 	close(p->pidfd);
 	p->pidfd = -1;
 }
@@ -47,7 +47,7 @@ static int hear_pidfd(struct cn_source *s, struct cn_process *p, int pidfd)
 		close(pidfd);
 		return 0;
 	}
-	r = epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, pidfd, &event) < 0 ? -errno : 0;
+	r = epoll_ctl(s->sleep.epoll_fd, EPOLL_CTL_ADD, pidfd, &event) < 0 ? -errno : 0;
 	if (r < 0)
 		close(pidfd);
 	else
@@ -62,13 +62,13 @@ void cn_hear_pidfds(struct cn_source *s)
 	int n;
 
 	do {
-		n = epoll_wait(s->epoll_fd, events, 64, 0);
+		n = epoll_wait(s->sleep.epoll_fd, events, 64, 0);
 		for (int i = 0; i < n; i++) {
 			struct cn_process *p = events[i].data.ptr;
 
 			if (!p)
 				continue; /* the socket or the timer */
-			epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, p->pidfd, NULL);
+			epoll_ctl(s->sleep.epoll_fd, EPOLL_CTL_DEL, p->pidfd, NULL);
 			p->dying_since = clock_ns(CLOCK_MONOTONIC);
 			cds_list_del_init(&p->dying);
 			cds_list_add_tail(&p->dying, &s->dying);

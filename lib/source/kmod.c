@@ -18,13 +18,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <knell/kmod.h>
 
+#include "clock.h"
+#include "sleep.h"
 #include "source.h"
 
 #define BUFFER_SIZE 65536u
@@ -33,13 +33,10 @@
 struct kmod_source {
 	struct knell_source base;
 	int session;
-	int epoll_fd;
-	int timer_fd;
-	bool listening;            /* the session is in the epoll set */
+	struct source_sleep sleep;
 	uint64_t batch;            /* ns */
 	pthread_mutex_t fork_lock; /* one thread at a time is armed */
-	uint64_t wakeups;
-	uint64_t reconciled; /* records of this kind */
+	uint64_t reconciled;       /* records of this kind */
 	char *buffer;
 	size_t at, end; /* what of it is not told yet */
 };
@@ -122,25 +119,6 @@ static int kmod_probe(struct knell_probe *probe)
 
 /* ---- reading ---- */
 
-static void set_timer(const struct kmod_source *s, uint64_t ns)
-{
-	struct itimerspec when = {
-		.it_value = { .tv_sec = (time_t)(ns / 1000000000u),
-			      .tv_nsec = (long)(ns % 1000000000u) },
-	};
-
-	timerfd_settime(s->timer_fd, 0, &when, NULL);
-}
-
-static void listen_now(struct kmod_source *s, bool listen)
-{
-	struct epoll_event event = { .events = EPOLLIN };
-
-	if (listen != s->listening &&
-	    epoll_ctl(s->epoll_fd, listen ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, s->session, &event) == 0)
-		s->listening = listen;
-}
-
 /* Each record is whole, and begins at a multiple of 8 bytes. */
 static void tell_buffer(struct kmod_source *s)
 {
@@ -180,21 +158,19 @@ static int drain(struct kmod_source *s, bool *ret_busy)
 static int kmod_dispatch(struct knell_source *source)
 {
 	struct kmod_source *s = (struct kmod_source *)source;
-	uint64_t expirations;
 	bool busy = false;
 	int r;
 
-	if (s->listening || read(s->timer_fd, &expirations, sizeof(expirations)) > 0)
-		s->wakeups++;
+	sleep_count_wakeup(&s->sleep);
 	r = drain(s, &busy);
-	listen_now(s, !busy);
-	set_timer(s, r == 1 ? 1 : busy ? s->batch : 0);
+	sleep_listen(&s->sleep, !busy);
+	clock_set_timer(s->sleep.timer_fd, 0, r == 1 ? 1 : busy ? s->batch : 0);
 	return r < 0 ? knell_fail(r, "cannot read from the kernel module: %s", strerror(-r)) : 0;
 }
 
 static int kmod_fd(const struct knell_source *source)
 {
-	return ((const struct kmod_source *)source)->epoll_fd;
+	return ((const struct kmod_source *)source)->sleep.epoll_fd;
 }
 
 /* ---- watching ---- */
@@ -294,26 +270,12 @@ static void kmod_stats(const struct knell_source *source, struct knell_stats *st
 	const struct kmod_source *s = (const struct kmod_source *)source;
 	struct knell_kmod_stats all = { .size = sizeof(all) };
 
-	stats->wakeups = s->wakeups;
+	stats->wakeups = s->sleep.wakeups;
 	if (order(s->session, KNELL_IOC_STATS, &all) == 0)
 		stats->reserve_used = all.peak;
 }
 
 /* ---- opening ---- */
-
-static int open_fds(struct kmod_source *s)
-{
-	struct epoll_event event = { .events = EPOLLIN };
-
-	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (s->epoll_fd < 0 || s->timer_fd < 0 ||
-	    epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->timer_fd, &event) < 0)
-		return knell_fail(-errno, "cannot make the descriptors to sleep on: %s",
-				  strerror(errno));
-	listen_now(s, true);
-	return 0;
-}
 
 static void set_filter(struct knell_kmod_watch *watch, const struct knell_filter *filter)
 {
@@ -364,10 +326,7 @@ static void kmod_close(struct knell_source *source)
 {
 	struct kmod_source *s = (struct kmod_source *)source;
 
-	if (s->epoll_fd >= 0)
-		close(s->epoll_fd);
-	if (s->timer_fd >= 0)
-		close(s->timer_fd);
+	sleep_close(&s->sleep);
 	if (s->session >= 0)
 		close(s->session);
 	pthread_mutex_destroy(&s->fork_lock);
@@ -388,7 +347,7 @@ static int begin(struct kmod_source *s, const struct knell_options *options)
 	s->buffer = malloc(BUFFER_SIZE);
 	if (!s->buffer)
 		return knell_fail(-ENOMEM, "no memory for a source");
-	r = open_fds(s);
+	r = sleep_open(&s->sleep, s->session);
 	return r < 0 ? r : set_watch(s, options);
 }
 
@@ -404,7 +363,8 @@ static int kmod_open(struct knell_source **ret_source, struct knell_engine *engi
 	s->base.engine = engine;
 	s->base.rings = 1;
 	s->batch = options->batch_ms * UINT64_C(1000000);
-	s->session = s->epoll_fd = s->timer_fd = -1;
+	s->session = -1;
+	sleep_init(&s->sleep);
 	pthread_mutex_init(&s->fork_lock, NULL);
 	r = begin(s, options);
 	if (r < 0) {

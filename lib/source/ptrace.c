@@ -182,21 +182,14 @@ static void give_room(struct pt_source *source, size_t bytes)
 
 static void deliver_gap(struct pt_source *source)
 {
-	struct knell_event event = {
-		.size = KNELL_EVENT_HEAD + sizeof(struct knell_gap),
-		.kind = KNELL_GAP,
-		.unknown = KNELL_U_PARENT | KNELL_U_UID | KNELL_U_GID | KNELL_U_CGROUP |
-			   KNELL_U_COMM | KNELL_U_CPU,
-	};
+	struct knell_gap gap;
 
 	pthread_mutex_lock(&source->lock);
-	event.u.gap = source->gap;
+	gap = source->gap;
 	memset(&source->gap, 0, sizeof(source->gap));
 	pthread_mutex_unlock(&source->lock);
-	if (event.u.gap.cause == 0)
-		return;
-	event.time = knell_now();
-	knell_engine_deliver(source->base.engine, &event);
+	if (gap.cause)
+		knell_engine_deliver_gap(source->base.engine, 0, &gap, 0);
 }
 
 static void deliver_all(struct pt_source *source, struct knell_queue *taken)

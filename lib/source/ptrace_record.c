@@ -6,8 +6,8 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/timerfd.h>
 
+#include "clock.h"
 #include "ptrace.h"
 
 /* What may wait in the queue. Beyond it the tasks wait: nothing is dropped. */
@@ -62,16 +62,6 @@ struct knell_event *knell_pt_begin(struct pt_source *source, enum knell_kind kin
 	return event;
 }
 
-static void arm(const struct pt_source *source, uint64_t ns)
-{
-	struct itimerspec when = {
-		.it_value = { .tv_sec = (time_t)(ns / 1000000000u),
-			      .tv_nsec = (long)(ns % 1000000000u) },
-	};
-
-	timerfd_settime(source->timer, 0, &when, NULL);
-}
-
 /*
  * Makes the timer fire: now, or for a stream when a batch has passed since the queue was last
  * emptied, which is at once after a quiet time. Call it after the push: the other side clears
@@ -88,7 +78,7 @@ void knell_pt_wake(struct pt_source *source, bool now)
 	__atomic_store_n(&source->armed, now ? PT_ARMED_NOW : PT_ARMED_BATCH, __ATOMIC_SEQ_CST);
 	time = knell_now();
 	due = __atomic_load_n(&source->dispatched, __ATOMIC_RELAXED) + source->batch;
-	arm(source, now || due <= time ? 1 : due - time);
+	clock_set_timer(source->timer, 0, now || due <= time ? 1 : due - time);
 }
 
 static bool push(struct pt_source *source, const struct pt_item *from, const void *event)

@@ -136,6 +136,10 @@ extern const struct knell_source_ops knell_source_none;
  */
 void knell_engine_deliver(struct knell_engine *engine, struct knell_event *event);
 
+/* The record of what was lost, now, in this ring. `flags`: KNELL_F_AT_LEAST or 0. */
+void knell_engine_deliver_gap(struct knell_engine *engine, uint32_t ring,
+			      const struct knell_gap *gap, uint32_t flags);
+
 /* Does any watcher ask for this kind? */
 bool knell_engine_wants(const struct knell_engine *engine, enum knell_kind kind);
 
