@@ -2,9 +2,7 @@
 /*
  * help.c - what the init says of its options, in each dialect. It owns nothing.
  */
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "init.h"
 
@@ -81,18 +79,6 @@ int init_help(enum init_dialect dialect)
 		[INIT_DUMB_INIT] = dumb_init_help,
 		[INIT_CATATONIT] = catatonit_help,
 	};
-	const char *text = texts[dialect];
-	size_t len = strlen(text);
 
-	while (len) {
-		ssize_t n = write(STDOUT_FILENO, text, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return -EIO;
-		text += n;
-		len -= (size_t)n;
-	}
-	return 0;
+	return init_print(texts[dialect], strlen(texts[dialect]));
 }

@@ -91,7 +91,7 @@ bool init_is_dialect(const char *argv0);
 /* 0: go on; 1: all is said; -EINVAL after a complaint. */
 int init_parse(struct init_options *ret, int argc, char **argv);
 
-/* help.c: to standard output; 0 or -errno. */
+/* help.c: to standard output; 0 or -errno after a complaint. */
 int init_help(enum init_dialect dialect);
 
 /* ---- say.c ---- */
@@ -108,6 +108,9 @@ void line_seconds(struct init_line *line, uint64_t ns);
 void line_signal(struct init_line *line, int signo);
 void line_status(struct init_line *line, int status); /* "exited 3" */
 int line_write(struct init_line *line, int fd);       /* and empties it; 0 or -errno */
+
+/* To standard output; 0 or -errno after a complaint. */
+int init_print(const char *text, size_t len);
 
 /* "knell init: " and all these texts, in one line on standard error. */
 #define init_say(...) init_say_all((const char *const[]){ __VA_ARGS__, NULL })

@@ -9,21 +9,19 @@
 #include "init.h"
 
 /*
- * A descriptor that we open must not land on 0, 1 or 2: messages would go into it. The fillers
+ * A descriptor that we open must not land on 0, 1 or 2: messages would go into it. The fillers are
+ * open the wrong way round, so that reading and writing fails as it would without them, and they
  * close at exec, so the command sees what the caller gave it. Where there is no /dev/null the root
  * directory will do.
  */
 static void fill_standard_fds(void)
 {
-	int fd;
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		int mode = fd == STDIN_FILENO ? O_WRONLY : O_RDONLY;
 
-	do {
-		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-		if (fd < 0)
-			fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	} while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd >= 0)
-		close(fd);
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", mode | O_CLOEXEC) < 0)
+			open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	}
 }
 
 int main(int argc, char **argv)

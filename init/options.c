@@ -295,7 +295,7 @@ static int print(const char *const texts[], size_t count)
 
 	for (size_t i = 0; i < count; i++)
 		line_text(&line, texts[i]);
-	r = line_write(&line, STDOUT_FILENO);
+	r = init_print(line.text, line.len);
 	return r < 0 ? r : 1;
 }
 

@@ -71,23 +71,37 @@ void line_status(struct init_line *line, int status)
 		line_text(line, ", core dumped");
 }
 
-int line_write(struct init_line *line, int fd)
+static int write_all(int fd, const char *text, size_t len)
 {
-	size_t done = 0;
-
-	while (done < line->len) {
-		ssize_t n = write(fd, line->text + done, line->len - done);
+	while (len) {
+		ssize_t n = write(fd, text, len);
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n <= 0) {
-			line->len = 0;
+		if (n <= 0)
 			return n < 0 ? -errno : -EIO;
-		}
-		done += (size_t)n;
+		text += n;
+		len -= (size_t)n;
 	}
-	line->len = 0;
 	return 0;
+}
+
+int line_write(struct init_line *line, int fd)
+{
+	int r = write_all(fd, line->text, line->len);
+
+	line->len = 0;
+	return r;
+}
+
+int init_print(const char *text, size_t len)
+{
+	int r = write_all(STDOUT_FILENO, text, len);
+
+	if (r < 0)
+		init_say("cannot write to standard output: ",
+			 r == -EBADF ? "it is closed" : strerror(-r));
+	return r;
 }
 
 void init_say_all(const char *const texts[])

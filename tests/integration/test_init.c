@@ -175,6 +175,46 @@ START_TEST(failures)
 }
 END_TEST
 
+static void close_stdout(void)
+{
+	close(STDOUT_FILENO);
+}
+
+/* Closed or full: an answer that was not written is no success. */
+static void expect_lost(const char *as, const char *option)
+{
+	static const struct spawn hows[] = {
+		{ .prepare = close_stdout },
+		{ .out = "/dev/full" },
+	};
+
+	for (size_t i = 0; i < sizeof(hows) / sizeof(hows[0]); i++) {
+		struct init init = { .as = as, .options = LIST(option), .how = hows[i] };
+
+		init_start(&init);
+		init.how.out = "/dev/null";
+		init_wait(&init);
+		expect(&init, 125);
+		ck_assert_msg(strstr(init.err, "cannot write to standard output"),
+			      "no reason for '%s': %s", option, init.err);
+		free(init.out);
+		free(init.err);
+	}
+}
+
+START_TEST(output_is_lost)
+{
+	if (!file_exists("/dev/full"))
+		test_skip("there is no /dev/full here");
+	expect_lost(NULL, "--help");
+	expect_lost(NULL, "--version");
+	expect_lost(NULL, "--license");
+	expect_lost("tini", "--version");
+	expect_lost("dumb-init", "--help");
+	expect_lost("catatonit", "-L");
+}
+END_TEST
+
 START_TEST(mapped_exits)
 {
 	RUN(0, .options = LIST("-e", "143"), .command = SHELL("kill -TERM $$"));
@@ -1159,6 +1199,7 @@ void add_tests(Suite *suite)
 
 	tcase_add_test(tcase, exit_statuses);
 	tcase_add_test(tcase, failures);
+	tcase_add_test(tcase, output_is_lost);
 	tcase_add_test(tcase, mapped_exits);
 	tcase_add_test(tcase, status_file);
 	tcase_add_test(tcase, status_file_behind_a_link);
