@@ -117,7 +117,7 @@ static void write_exec(struct json *j, const struct knell_event *e)
 {
 	const struct knell_exec *exec = &e->u.exec;
 
-	if (exec->old_tid && exec->old_tid != e->task.tgid)
+	if (exec->old_tid)
 		json_number(j, KEY("knell.exec.old_tid"), exec->old_tid);
 	if (!(e->unknown & KNELL_U_FILE))
 		json_bytes(j, KEY("process.executable.path"), KEY("knell.exec.path_hex"),

@@ -323,10 +323,8 @@ static bool read_exec(const struct json_fields *f, struct knell_event *e)
 	if (f->has[F_ARGS] && !read_args(f, &room, exec))
 		return false;
 	e->size += (uint32_t)(before - room.left);
-	exec->old_tid = e->task.tgid;
-	if (f->has[F_OLD_TID] && !read_u32(f, F_OLD_TID, &exec->old_tid))
-		return false;
-	return read_u32(f, F_ARGS_TOTAL, &exec->args_total);
+	return read_u32(f, F_OLD_TID, &exec->old_tid) &&
+	       read_u32(f, F_ARGS_TOTAL, &exec->args_total);
 }
 
 static bool read_ids(const struct json_fields *f, unsigned int first, struct knell_event *e)

@@ -85,12 +85,16 @@ START_TEST(exec_by_another_thread)
 		expect_one_life(W_EXITCODE(5, 0), LIST(test_program("threads"), "--truth", "truth",
 						       "exec", test_program("tiny"), "5"));
 	pid_t pid = await_number("truth", "pid"), old_tid = await_number("truth", "old_tid");
-	const struct record *record, *found = NULL;
+	const struct record *record, *found = NULL, *first = NULL;
 
-	for (record = run->records.all; record < records_end(&run->records); record++)
+	for (record = run->records.all; record < records_end(&run->records); record++) {
 		if (is_event(record, "exec") && !strcmp(record->name, "tiny"))
 			found = record;
-	ck_assert_msg(found != NULL, "no exec of tiny was told");
+		else if (is_event(record, "exec"))
+			first = record;
+	}
+	ck_assert_msg(found && first, "no two execs were told");
+	ck_assert_msg(first->old_tid == pid, "not by the leader: %s", first->text);
 	ck_assert_msg(found->pid == pid && found->old_tid == old_tid,
 		      "it was thread %d of process %d: %s", old_tid, pid, found->text);
 	ck_assert_str_eq(found->start, find_record(&run->records, "clone", pid)->start);

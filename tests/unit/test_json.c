@@ -125,11 +125,12 @@ START_TEST(test_exec)
 	s->record.event.flags |= KNELL_F_TRUNCATED;
 	s->record.event.u.exec.args_total = 1000;
 	story_tell(s, &s->record.event);
-	story_tell(s, story_exec(s, 11, "/bin/sh"));
+	story_exec(s, 11, "/bin/sh")->u.exec.old_tid = 0;
+	story_tell(s, &s->record.event);
 	finish();
 	v = lines.values[0];
 	ck_assert_str_eq(text_of(v, "process.executable.path"), "/usr/bin/cc");
-	ck_assert(!has(v, "knell.exec.old_tid"));
+	ck_assert_int_eq(number_of(v, "knell.exec.old_tid"), 11);
 	ck_assert(!has(v, "knell.truncated"));
 	ck_assert(!has(v, "knell.exec.path_hex"));
 	ck_assert(!has(v, "knell.exec.args_hex"));
@@ -145,6 +146,7 @@ START_TEST(test_exec)
 	ck_assert_int_eq(number_of(v, "knell.exec.args_total"), 1000);
 	ck_assert(is_true(v, "knell.truncated"));
 	v = lines.values[2];
+	ck_assert(!has(v, "knell.exec.old_tid"));
 	ck_assert(!has(v, "process.command_args"));
 	ck_assert(!has(v, "knell.exec.args_total"));
 	end();

@@ -132,7 +132,6 @@ static void normalise_payload(struct knell_event *e, uint64_t shift, uint32_t *a
 		break;
 	case KNELL_EXEC:
 		*allowed |= KNELL_U_FILE | KNELL_U_ARGS;
-		e->u.exec.old_tid = e->u.exec.old_tid ? e->u.exec.old_tid : e->task.tgid;
 		if (e->unknown & KNELL_U_FILE)
 			drop_file(e);
 		if (e->unknown & KNELL_U_ARGS)
