@@ -6,9 +6,11 @@
  *   threads [--truth FILE] group N             N threads live; one of them calls exit_group(9)
  *   threads [--truth FILE] all-exit N          N threads end at once, each by itself; status 11
  *   threads [--truth FILE] exec PROGRAM [ARG]  a thread that is not the leader runs PROGRAM
+ *   threads [--truth FILE] exec-last PROGRAM [ARG]  the same, some time after the leader has ended
  *   threads [--truth FILE] segv                a thread faults
  *
- * The truth file gets "pid P" and, with exec, "old_tid T"; with group and all-exit "threads N".
+ * The truth file gets "pid P" and, with both execs, "old_tid T"; with group and all-exit "threads
+ * N".
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -66,6 +68,12 @@ static void *run_exec(void *unused)
 		dprintf(truth, "old_tid %ld\n", syscall(SYS_gettid));
 	execv(program[0], program);
 	_exit(126);
+}
+
+static void *run_exec_late(void *unused)
+{
+	usleep(50000);
+	return run_exec(unused);
 }
 
 static void *run_segv(void *unused)
@@ -137,6 +145,10 @@ int main(int argc, char *argv[])
 		program = argv + 2;
 		start(run_exec, 1);
 		wait_forever();
+	} else if (!strcmp(mode, "exec-last") && argc > 2) {
+		program = argv + 2;
+		start(run_exec_late, 1);
+		syscall(SYS_exit, 3);
 	} else if (!strcmp(mode, "segv")) {
 		start(run_segv, 1);
 		wait_forever();
