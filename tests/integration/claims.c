@@ -43,11 +43,15 @@ void claim_case(uint32_t bit, bool known, const char *what)
 	unknown_cases[number_of(bit)] += !known;
 }
 
+bool claim_holds(uint32_t bit)
+{
+	return can(bit) || unknown_cases[number_of(bit)];
+}
+
 void claim_settle(uint32_t bit)
 {
-	ck_assert_msg(can(bit) || unknown_cases[number_of(bit)],
-		      "%s does not claim bit %u, but knew in all cases", test_source(),
-		      number_of(bit));
+	ck_assert_msg(claim_holds(bit), "%s does not claim bit %u, but knew in all cases",
+		      test_source(), number_of(bit));
 }
 
 void expect_refused(int r, const char *what)

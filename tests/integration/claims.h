@@ -16,6 +16,9 @@ bool can(uint32_t bit);
 /* One case in which it knew or not. */
 void claim_case(uint32_t bit, bool known, const char *what);
 
+/* It claims this bit, or did not know once. */
+bool claim_holds(uint32_t bit);
+
 /* After all cases of this bit. */
 void claim_settle(uint32_t bit);
 
