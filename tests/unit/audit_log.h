@@ -48,6 +48,7 @@ void log_add_up(struct log_sum *sum, const char *file, uint64_t *next);
 
 /* Until something is written to it. */
 void log_await_file(const char *file);
+void log_await_lines(const char *file, size_t count);
 
 /* Until this keeps it from writing; 0: nothing. */
 void log_await_error(int error);

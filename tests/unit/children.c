@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "children.h"
+#include "main.h"
 #include "pidfd.h"
 
 struct child child_start(const char *name)
@@ -120,7 +121,7 @@ static int64_t now_ms(void)
 void told_wait(struct told *told, struct knell_engine *engine, int n)
 {
 	struct pollfd p = { .fd = knell_fd(engine), .events = POLLIN };
-	int64_t end = now_ms() + 5000;
+	int64_t end = now_ms() + (int64_t)(1000 * unit_patience());
 
 	while (told->n < n && now_ms() < end) {
 		poll(&p, 1, 100);

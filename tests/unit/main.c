@@ -12,9 +12,17 @@ TCase *unit_case(Suite *suite, const char *name)
 {
 	TCase *tcase = tcase_create(name);
 
-	tcase_set_timeout(tcase, 10);
+	tcase_set_timeout(tcase, 40);
 	suite_add_tcase(suite, tcase);
 	return tcase;
+}
+
+double unit_patience(void)
+{
+	const char *text = getenv("CK_TIMEOUT_MULTIPLIER");
+	double factor = text ? strtod(text, NULL) : 1;
+
+	return factor > 0 ? 20 * factor : 20;
 }
 
 char *unit_read_file(const char *path, size_t *ret_len)

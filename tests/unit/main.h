@@ -10,8 +10,12 @@
 
 Suite *unit_suite(void);
 
-/* A group of tests with a time limit of 10 s each, in the suite. */
+/* A group of tests with a time limit of 40 s each, in the suite. */
 TCase *unit_case(Suite *suite, const char *name);
+
+/* How long something may take that takes no time at all: more on a slow machine, as Check has it.
+ */
+double unit_patience(void);
 
 /* The whole of a file, ending in a NUL; `ret_len` may be NULL. Fails the test if it cannot. */
 char *unit_read_file(const char *path, size_t *ret_len);

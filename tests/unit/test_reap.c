@@ -595,7 +595,7 @@ START_TEST(test_descriptor_wakes_for_the_rest)
 		tell_exit(engine, zombie(2), getpid(), KNELL_PROCESS);
 		r = knell_reap(engine, NULL, NULL);
 	}
-	ck_assert_int_eq(poll(&p, 1, 5000), 1);
+	ck_assert_int_eq(poll(&p, 1, (int)(1000 * unit_patience())), 1);
 	ck_assert_int_eq(knell_dispatch(engine), 0);
 	ck_assert_int_eq(knell_reap(engine, on_reaped, &reaped), 1);
 	ck_assert_int_eq(reaped.status[0], 1 << 8);

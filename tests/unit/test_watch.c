@@ -358,7 +358,7 @@ START_TEST(test_fork)
 		_exit(11);
 	ck_assert_int_gt(pid, 0);
 	while (records.n < 2) {
-		ck_assert_int_gt(poll(&p, 1, 5000), 0);
+		ck_assert_int_gt(poll(&p, 1, (int)(1000 * unit_patience())), 0);
 		ck_assert_int_ge(knell_dispatch(engine), 0);
 	}
 	ck_assert_uint_eq(records.event[0].kind, KNELL_CLONE);
@@ -479,7 +479,7 @@ START_TEST(test_set_in_callback)
 	while (chain.n < 100) {
 		int n = chain.n;
 
-		ck_assert_int_eq(poll(&p, 1, 5000), 1);
+		ck_assert_int_eq(poll(&p, 1, (int)(1000 * unit_patience())), 1);
 		ck_assert_int_eq(knell_dispatch(chain.engine), 0);
 		/* Each dispatch ends. */
 		ck_assert_int_eq(chain.n, n + 1);
@@ -600,7 +600,7 @@ START_TEST(test_many)
 	}
 	close(go[1]);
 	while (tally.n < 3000) {
-		ck_assert_int_eq(poll(&p, 1, 5000), 1);
+		ck_assert_int_eq(poll(&p, 1, (int)(1000 * unit_patience())), 1);
 		ck_assert_int_ge(knell_dispatch(engine), 0);
 	}
 	while (knell_reap(engine, NULL, NULL) >= 0)
