@@ -110,6 +110,14 @@ int task_hold(pid_t pid, char ret_comm[KNELL_COMM_LEN])
 	return fd;
 }
 
+bool task_shows_all(pid_t pid)
+{
+	char path[64], target[2];
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	return readlink(path, target, sizeof(target)) >= 0;
+}
+
 bool task_is_dead(int pidfd)
 {
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };

@@ -28,6 +28,9 @@ void task_death(struct knell_event *ret, const struct knell_event *event, pid_t 
 /* Allows as many open files as the hard limit does. False: that was so already. */
 bool task_raise_limit(void);
 
+/* May we see in /proc what is hidden from those who may not trace it? */
+bool task_shows_all(pid_t pid);
+
 /* Is it dead? A zombie is. */
 bool task_is_dead(int pidfd);
 

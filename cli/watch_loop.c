@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "pidfd.h"
 #include "watchers/json.h"
 #include "stop.h"
 #include "task.h"
@@ -133,10 +134,7 @@ static int set_all(struct watch *watch)
 	return r == 0 && watch->options.future ? set_future(watch, &o) : r;
 }
 
-/*
- * What `auto` takes may hear only what it starts itself: ptrace watches nobody else. `why`: what is
- * to be said if no other source can do it either, that is, if it is -ENOTSUP.
- */
+/* `why`: what is to be said if no other source can do it either. */
 static int open_with(struct watch *watch, const char *source, char *why, size_t size)
 {
 	struct knell_options o = watch->options.engine;
@@ -146,22 +144,47 @@ static int open_with(struct watch *watch, const char *source, char *why, size_t 
 	o.source = source;
 	r = knell_open(&watch->engine, &o);
 	opened = r == 0;
-	if (opened && is_auto(source) && strcmp(knell_source(watch->engine), "ptrace") == 0)
-		r = -ENOTSUP;
-	else if (opened)
+	if (opened)
 		r = set_all(watch);
 	if (r < 0 && (!*why || opened))
 		snprintf(why, size, "%s", knell_last_error());
 	if (r < 0)
 		watch->engine = knell_close(watch->engine);
-	if (r < 0 && !opened && r != -ENOTSUP)
-		complain("%s", why);
+	return r < 0 && !opened ? -ENOTSUP : r;
+}
+
+/*
+ * The connector hears every process of the system. Of those whose end the kernel and /proc show us
+ * a pidfd tells as much, but for what only records have.
+ */
+static bool pidfd_is_enough(const struct watch *watch)
+{
+	const struct watch_options *o = &watch->options;
+
+	if (o->subtree || o->future || o->json || o->plugins.count || !knell_pidfd_tells_late())
+		return false;
+	for (size_t i = 0; i < watch->count; i++) {
+		if (!task_shows_all(watch->list[i]->pid))
+			return false;
+	}
+	return true;
+}
+
+/* Each is taken by its name: the library's `auto` may take ptrace, which watches nobody else. */
+static int open_best(struct watch *watch, char *why, size_t size)
+{
+	const bool near = pidfd_is_enough(watch);
+	const char *const order[] = { "bpf", "kmod", near ? "pidfd" : "connector",
+				      near ? "connector" : "pidfd" };
+	int r = -ENOTSUP;
+
+	for (size_t i = 0; r == -ENOTSUP && i < sizeof(order) / sizeof(order[0]); i++)
+		r = open_with(watch, order[i], why, size);
 	return r;
 }
 
 static int open_engine(struct watch *watch)
 {
-	static const char *const others[] = { "connector", "pidfd" };
 	const char *source = watch->options.engine.source;
 	char why[1024] = "";
 	int r;
@@ -172,13 +195,8 @@ static int open_engine(struct watch *watch)
 		watch->options.engine.reserve = watch->count < MAX_RESERVE - DEFAULT_RESERVE
 							? (uint32_t)watch->count + DEFAULT_RESERVE
 							: MAX_RESERVE;
-	r = open_with(watch, source, why, sizeof(why));
-	for (size_t i = 0; is_auto(source) && r < 0 && i < sizeof(others) / sizeof(others[0]);
-	     i++) {
-		if (r != -ENOTSUP && r != -EINVAL) /* EINVAL: an older library has no such source */
-			break;
-		r = open_with(watch, others[i], why, sizeof(why));
-	}
+	r = is_auto(source) ? open_best(watch, why, sizeof(why))
+			    : open_with(watch, source, why, sizeof(why));
 	if (r == -ENOTSUP)
 		complain("%s", why);
 	return r;

@@ -879,6 +879,51 @@ START_TEST(without_privileges)
 }
 END_TEST
 
+static pid_t start_victim_of_nobody(void)
+{
+	const struct spawn how = { .prepare = become_nobody };
+	pid_t pid = spawn(&how, LIST("/bin/sleep", "100"));
+	double end = now() + test_seconds(20);
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	for (;;) {
+		char *comm = read_file(path);
+		bool there = comm && !strcmp(comm, "sleep\n");
+
+		free(comm);
+		if (there)
+			return pid;
+		ck_assert(now() < end);
+		sleep_ms(2);
+	}
+}
+
+/* Nobody is listened to but the one that is asked for, where that tells as much. */
+START_TEST(own_process_without_privileges)
+{
+	struct tool watch = { .command = "watch", .source = "", .how.prepare = become_nobody };
+	pid_t pid;
+
+	if (getuid() != 0)
+		test_skip("only root can become somebody else");
+	if (!kernel_tells_status())
+		test_skip("pidfds tell no status of others' children before Linux 6.15");
+	need_open_build();
+	ck_assert(!chmod(".", 0777));
+	pid = start_victim_of_nobody();
+	watch.args = LIST(number(pid));
+	tool_start(&watch);
+	tool_await_listening(&watch);
+	kill(pid, SIGKILL);
+	tool_wait(&watch); /* nobody has waited for it */
+	ck_assert_int_eq(await_exit(pid), SIGKILL);
+	tool_expect_exit(&watch, 128 + SIGKILL);
+	ck_assert_msg(strstr(watch.err, "hearing by pidfd"), "it listens to everybody: %s",
+		      watch.err);
+}
+END_TEST
+
 void add_tests(Suite *suite)
 {
 	TCase *tcase = test_case(suite, "watch", 120);
@@ -915,4 +960,5 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, moments_of_death);
 	tcase_add_test(tcase, stdout_is_closed);
 	tcase_add_test(tcase, without_privileges);
+	tcase_add_test(tcase, own_process_without_privileges);
 }
