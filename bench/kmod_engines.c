@@ -84,6 +84,7 @@ static bool knell_watch(pid_t pid, int pidfd, uint64_t cookie)
 static unsigned int knell_drain(unsigned int deaths)
 {
 	static char buffer[65536] __attribute__((aligned(8)));
+	const struct knell_event *event;
 	unsigned int told = 0;
 	ssize_t length, at;
 
@@ -91,8 +92,10 @@ static unsigned int knell_drain(unsigned int deaths)
 		length = read(session, buffer, sizeof(buffer));
 		if (length <= 0)
 			fail("read");
-		for (at = 0; at < length; at += ((struct knell_event *)(buffer + at))->size)
-			told += ((struct knell_event *)(buffer + at))->kind == KNELL_EXIT;
+		for (at = 0; at < length; at += event->size) {
+			event = (const void *)(buffer + at);
+			told += event->kind == KNELL_EXIT;
+		}
 	}
 	return told;
 }
