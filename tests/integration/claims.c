@@ -91,6 +91,18 @@ void turn_until(struct ear *ear, const unsigned int *count, unsigned int wanted,
 	}
 }
 
+void turn_until_heard(struct ear *ear, unsigned int kind, uint64_t wanted)
+{
+	double end = now() + test_seconds(PATIENCE);
+
+	while (ear->heard[kind] < wanted) {
+		ck_assert_msg(now() < end, "%llu of %llu '%s'",
+			      (unsigned long long)ear->heard[kind], (unsigned long long)wanted,
+			      knell_kind_name(kind));
+		turn(ear);
+	}
+}
+
 unsigned int count_records(const struct ear *ear, unsigned int kind, pid_t pid)
 {
 	unsigned int n = 0;
@@ -181,6 +193,17 @@ void expect_verdict(const struct verdict *verdict, pid_t pid, int status)
 		      (unsigned int)event->u.exit.status, (unsigned int)status);
 }
 
+void expect_record(struct ear *ear, pid_t pid)
+{
+	unsigned int wanted = can(KNELL_CAN_WATCH) ? 1 : 0, n;
+	double end = now() + test_seconds(PATIENCE);
+
+	/* A verdict may be faster than the record. */
+	while ((n = count_records(ear, KNELL_EXIT, pid)) < wanted && now() < end)
+		turn(ear);
+	ck_assert_msg(n == wanted, "%u exit records of %d", n, pid);
+}
+
 /* ---- strangers ---- */
 
 struct request {
@@ -195,7 +218,7 @@ void begin_life(void)
 	signal(SIGTERM, SIG_DFL); /* the test's runner has its own ideas */
 	signal(SIGINT, SIG_DFL);
 	signal(SIGALRM, SIG_DFL);
-	alarm(120);
+	alarm((unsigned int)test_seconds(120));
 }
 
 void wait_to_be_killed(void *arg)

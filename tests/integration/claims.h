@@ -32,6 +32,9 @@ void turn_for(struct ear *ear, unsigned int ms);
 /* Until *count is at least `wanted`; else the test fails. */
 void turn_until(struct ear *ear, const unsigned int *count, unsigned int wanted, const char *what);
 
+/* Until so many of this kind were heard; else the test fails. */
+void turn_until_heard(struct ear *ear, unsigned int kind, uint64_t wanted);
+
 /* Records of this kind and process. */
 unsigned int count_records(const struct ear *ear, unsigned int kind, pid_t pid);
 
@@ -51,6 +54,9 @@ struct verdict {
 int watch_pid(struct ear *ear, struct verdict *verdict, pid_t pid, uint32_t flags, uint32_t moment);
 int watch_pidfd(struct ear *ear, struct verdict *verdict, int pidfd, uint32_t flags,
 		uint32_t moment);
+
+/* The source tells the exits of strangers as records, too, if it claims so; else it tells none. */
+void expect_record(struct ear *ear, pid_t pid);
 
 /* Exactly one, and true: the status if it is known, which with KNELL_CAN_STATUS it must be. */
 void expect_verdict(const struct verdict *verdict, pid_t pid, int status);

@@ -26,6 +26,8 @@
 #include "cgroups.h"
 #include "spawning.h"
 
+#define PATIENCE 30.0
+
 /* A child of ours with this name: the helper. 0: none. */
 static pid_t find_helper(void)
 {
@@ -54,7 +56,7 @@ START_TEST(helper_is_killed)
 	struct knell_spawn_options o = { 0 };
 	struct knell_nursery_stats stats;
 	struct heard heard, later;
-	double end = now() + test_seconds(10);
+	double end = now() + test_seconds(PATIENCE);
 	pid_t helper;
 
 	ck_assert_int_eq(try_run(nursery, &o, LIST("sleep", "0.3"), &heard), 0);
@@ -83,12 +85,12 @@ static void *kill_helpers(void *arg)
 {
 	bool *stop = arg;
 
-	while (!__atomic_load_n(stop, __ATOMIC_SEQ_CST)) {
+	for (unsigned int i = 0; !__atomic_load_n(stop, __ATOMIC_SEQ_CST); i++) {
 		pid_t helper = find_helper();
 
 		if (helper)
 			kill(helper, SIGKILL);
-		sleep_ms(3);
+		sleep_ms(i % 8 ? 3 : 100); /* a pause, for those to whom 3 ms are little */
 	}
 	return NULL;
 }
@@ -110,14 +112,16 @@ START_TEST(helpers_are_killed_all_the_time)
 					 .fn = count_death,
 					 .userdata = &deaths };
 	unsigned int fds = count_entries("/proc/self/fd");
+	double end = now() + test_seconds(PATIENCE);
 	bool stop = false;
 	pthread_t killer;
 
 	o.argv = (char *const *)(uintptr_t)argv;
 	ck_assert_int_eq(pthread_create(&killer, NULL, kill_helpers, &stop), 0);
-	for (unsigned int i = 0; i < n || !__atomic_load_n(&troubles, __ATOMIC_SEQ_CST); i++) {
+	while (spawned < n || !__atomic_load_n(&troubles, __ATOMIC_SEQ_CST)) {
 		int r = knell_spawn(nursery, NULL, &o);
 
+		ck_assert_msg(now() < end, "%u of %u are spawned", spawned, n);
 		ck_assert_msg(r == 0 || r == -EAGAIN, "%s", knell_last_error());
 		spawned += r == 0;
 	}
@@ -125,8 +129,6 @@ START_TEST(helpers_are_killed_all_the_time)
 	pthread_join(killer, NULL);
 	drain(nursery);
 	ck_assert_uint_eq(deaths, spawned);
-	ck_assert_uint_gt(spawned, n / 2);
-	ck_assert_int_gt(__atomic_load_n(&troubles, __ATOMIC_SEQ_CST), 0);
 	knell_nursery_close(nursery);
 	ck_assert_uint_eq(count_entries("/proc/self/fd"), fds);
 }
@@ -193,6 +195,7 @@ START_TEST(no_helper_keeps_rights)
 	static const gid_t groups[] = { 7, 8 };
 	struct knell_nursery *nursery;
 	struct knell_spawn_options o = { 0 };
+	double end = now() + test_seconds(PATIENCE);
 	struct heard heard;
 	int cpus[2];
 
@@ -212,8 +215,11 @@ START_TEST(no_helper_keeps_rights)
 	ck_assert_int_eq(run_shell(nursery, &o, "[ \"$(id -G)\" = 0 ]"), 0);
 	ck_assert_int_eq(setresgid(65534, 65534, 65534), 0);
 	ck_assert_int_eq(setresuid(65534, 65534, 65534), 0);
-	ck_assert_int_eq(run(nursery, &o, LIST("true")), 0);
-	ck_assert_uint_eq(helpers_of(0), 0);
+	/* One whose reaper looks after it just now is left to the next spawn. */
+	do {
+		ck_assert_msg(now() < end, "a helper with old rights stays");
+		ck_assert_int_eq(run(nursery, &o, LIST("true")), 0);
+	} while (helpers_of(0));
 	ck_assert_uint_eq(helpers_of(65534), 1);
 	knell_nursery_close(nursery);
 }
@@ -225,19 +231,25 @@ START_TEST(retired_helper_ends_with_its_child)
 	struct knell_nursery *nursery;
 	struct knell_spawn_options o = { 0 };
 	struct heard old, other;
-	double end = now() + test_seconds(10);
-	int cpus[2];
+	double end = now() + test_seconds(PATIENCE);
+	int cpus[2], gate;
 
 	if (geteuid() != 0)
 		test_skip("needs rights to give up, and so root");
 	two_cpus(cpus);
 	move_to(cpus[0]);
 	nursery = open_nursery(_i);
-	ck_assert_int_eq(try_run(nursery, &o, LIST("sleep", "0.5"), &old), 0);
+	/* It lives until there is a line for it. */
+	ck_assert_int_eq(mkfifo("gate", 0600), 0);
+	gate = open("gate", O_RDWR | O_CLOEXEC);
+	ck_assert_int_ge(gate, 0);
+	ck_assert_int_eq(try_run(nursery, &o, LIST("sh", "-c", "read line <gate"), &old), 0);
 	ck_assert_int_eq(setresuid(65534, 65534, 65534), 0);
 	ck_assert_int_eq(try_run(nursery, &o, LIST("true"), &other), 0);
 	ck_assert_uint_eq(helpers_of(0), 1);
+	ck_assert_int_eq(write(gate, "\n", 1), 1);
 	drain(nursery);
+	close(gate);
 	ck_assert_int_eq(old.death.status, 0);
 	/* Nothing is spawned any more. */
 	while (helpers_of(0)) {
@@ -308,7 +320,7 @@ START_TEST(trouble_may_spawn)
 		.trouble = spawn_in_trouble,
 	};
 	struct knell_spawn_options o = { 0 };
-	double end = now() + test_seconds(10);
+	double end = now() + test_seconds(PATIENCE);
 	int cpus[2];
 
 	two_cpus(cpus);
@@ -353,18 +365,28 @@ START_TEST(reapers_are_at_home)
 }
 END_TEST
 
+struct slow {
+	bool in, go; /* atomic */
+};
+
 static void be_slow(const struct knell_death *death, void *userdata)
 {
+	double end = now() + test_seconds(PATIENCE);
+	struct slow *slow = userdata;
+
 	(void)death;
-	(void)userdata;
-	sleep_ms(1000);
+	__atomic_store_n(&slow->in, true, __ATOMIC_SEQ_CST);
+	sleep_ms(300);
+	while (!__atomic_load_n(&slow->go, __ATOMIC_SEQ_CST) && now() < end)
+		sleep_ms(2);
 }
 
 START_TEST(slow_callback_delays_its_own_cpu)
 {
 	struct knell_nursery *nursery = open_nursery(_i);
 	const char *argv[] = { test_program("tiny"), NULL };
-	struct knell_spawn_options slow = { .size = sizeof(slow), .fn = be_slow };
+	struct slow in = { 0 };
+	struct knell_spawn_options slow = { .size = sizeof(slow), .fn = be_slow, .userdata = &in };
 	struct knell_spawn_options quick = { .size = sizeof(quick) };
 	struct knell_nursery_stats stats;
 	uint32_t word = 0;
@@ -376,17 +398,20 @@ START_TEST(slow_callback_delays_its_own_cpu)
 	quick.word = &word;
 	move_to(cpus[0]);
 	ck_assert_int_eq(knell_spawn(nursery, NULL, &slow), 0);
+	while (!__atomic_load_n(&in.in, __ATOMIC_SEQ_CST)) /* the test's limit ends this */
+		sleep_ms(2);
 	move_to(cpus[1]);
 	ck_assert_int_eq(knell_spawn(nursery, NULL, &quick), 0);
+	/* Told while the other one still waits for this. */
 	await_word(&word);
-	/* Told while the other one still sleeps. */
 	knell_nursery_get_cpu_stats(nursery, (unsigned int)cpus[0], &stats);
 	ck_assert_uint_eq(stats.children, 1);
+	__atomic_store_n(&in.go, true, __ATOMIC_SEQ_CST);
 	drain(nursery);
 	knell_nursery_get_cpu_stats(nursery, (unsigned int)cpus[0], &stats);
-	ck_assert_uint_ge(stats.slowest_ns, 1000000000u);
+	ck_assert_uint_ge(stats.slowest_ns, 300000000u);
 	knell_nursery_get_cpu_stats(nursery, (unsigned int)cpus[1], &stats);
-	ck_assert_uint_lt(stats.slowest_ns, 900000000u);
+	ck_assert_uint_eq(stats.slowest_ns, 0); /* it has no callback */
 	knell_nursery_close(nursery);
 }
 END_TEST
@@ -413,7 +438,7 @@ START_TEST(mask_is_followed)
 	struct knell_nursery_stats stats;
 	struct knell_spawn_options o = { 0 };
 	struct heard heard;
-	double end = now() + test_seconds(20);
+	double end = now() + test_seconds(PATIENCE);
 	int cpus[2];
 
 	if (two_cpus(cpus) < 2)
@@ -454,7 +479,7 @@ static void *spawn_on(void *arg)
 {
 	struct spawner *me = arg;
 
-	while (!__atomic_load_n(me->stop, __ATOMIC_SEQ_CST)) {
+	do {
 		struct spawner some = { .nursery = me->nursery,
 					.count = me->count,
 					.base = me->base };
@@ -463,7 +488,7 @@ static void *spawn_on(void *arg)
 		drain(me->nursery);
 		me->wrong += some.wrong + (some.heard != some.count);
 		me->heard += some.heard;
-	}
+	} while (!__atomic_load_n(me->stop, __ATOMIC_SEQ_CST));
 	return NULL;
 }
 
@@ -504,7 +529,7 @@ START_TEST(hotplug)
 	drain(nursery);
 	knell_nursery_get_stats(nursery, &stats);
 	ck_assert_uint_eq(stats.spawned, told);
-	ck_assert_uint_gt(told, 20);
+	ck_assert_uint_ge(told, 20);
 	knell_nursery_close(nursery);
 	await_threads(before);
 }

@@ -163,7 +163,7 @@ unsigned int count_entries(const char *path)
 
 void await_threads(unsigned int most)
 {
-	double end = now() + test_seconds(5);
+	double end = now() + test_seconds(PATIENCE);
 
 	while (count_entries("/proc/self/task") > most) {
 		ck_assert_msg(now() < end, "a thread is left behind");
@@ -263,6 +263,35 @@ bool await_state(pid_t pid, const char *states)
 		sleep_ms(2);
 	}
 	return false;
+}
+
+void await_name(pid_t pid, const char *name)
+{
+	double end = now() + test_seconds(PATIENCE);
+	bool found = false;
+	char path[64], *text;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	while (!found) {
+		text = read_file(path);
+		found = text && !strncmp(text, name, strlen(name)) && text[strlen(name)] == '\n';
+		ck_assert_msg(found || now() < end, "process %d is not '%s', but '%s'", pid, name,
+			      text ? text : "");
+		free(text);
+		if (!found)
+			sleep_ms(2);
+	}
+}
+
+void await_foreground(int terminal, pid_t pgid)
+{
+	double end = now() + test_seconds(PATIENCE);
+
+	while (tcgetpgrp(terminal) != pgid) {
+		ck_assert_msg(now() < end, "group %d is not in the foreground, but %d", pgid,
+			      tcgetpgrp(terminal));
+		sleep_ms(2);
+	}
 }
 
 static void redirect(const char *path, int flags, int target)

@@ -64,8 +64,14 @@ void await_threads(unsigned int most);
 int await_line(const char *path, const char *word, int numbers[], int count);
 int await_number(const char *path, const char *word);
 
-/* Waits until /proc says that the process is in one of these states ("TtZ"). */
+/* Waits until this process group is the foreground of the terminal. */
+void await_foreground(int terminal, pid_t pgid);
+
+/* Waits until /proc says that the process is in one of these states ("TtZ"). "": it is gone. */
 bool await_state(pid_t pid, const char *states);
+
+/* Waits until it has this name, as after an exec. */
+void await_name(pid_t pid, const char *name);
 char process_state(pid_t pid); /* 0: there is no such process */
 char shown_state(pid_t pid);   /* for messages: '-' then */
 

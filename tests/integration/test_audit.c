@@ -177,11 +177,26 @@ static const char *storm_of(unsigned int n)
 
 static void await_path(const char *path)
 {
-	double limit = now() + test_seconds(20);
+	double limit = now() + test_seconds(30);
 
 	while (!file_exists(path) && now() < limit)
 		sleep_ms(2);
 	ck_assert_msg(file_exists(path), "%s never came", path);
+}
+
+/* And it has something in it. */
+static void await_some(const char *path)
+{
+	double limit = now() + test_seconds(30);
+	char *text;
+
+	await_path(path);
+	while (!*(text = read_file(path))) {
+		ck_assert_msg(now() < limit, "%s stays empty", path);
+		free(text);
+		sleep_ms(2);
+	}
+	free(text);
 }
 
 /* ---- lines ---- */
@@ -255,7 +270,7 @@ START_TEST(above_the_rate)
 	struct run run = { 0 };
 	struct log log = { 0 };
 
-	start(&run, "file=log,rate=50", LIST(test_program("storm"), "-n", storm_of(2000)));
+	start(&run, "file=log,rate=1", LIST(test_program("storm"), "-n", storm_of(2000)));
 	run_wait(&run);
 	expect_exit(&run, 0);
 	validate("log");
@@ -340,18 +355,20 @@ START_TEST(rotation_loses_nothing)
 	struct log log = { 0 };
 	int i, files = 0;
 
+	/* However late we are, it is not over before the first of them. */
+	write_file("script", "trap 'echo >hangup' HUP; $0 -n $1; : >over\n"
+			     "until test -e go; do sleep 0.01; done; $0 -n 50\n");
 	start(&run, "file=log",
-	      LIST("/bin/sh", "-c", "trap 'echo >hangup' HUP; $0 -n $1; : >over",
-		   test_program("storm"), storm_of(30000)));
+	      LIST("/bin/sh", "-c", read_file("script"), test_program("storm"), storm_of(30000)));
 	await_path("log");
-	while (!*read_file("log")) /* its first line */
-		sleep_ms(2);
-	for (i = 0; i < ROTATIONS && !file_exists("over"); i++) {
+	await_some("log"); /* its first line */
+	for (i = 0; i < ROTATIONS && (!i || !file_exists("over")); i++) {
 		sleep_ms(20);
 		files += rename("log", format("log.%d", files)) == 0;
 		if (i % 3) /* it sees by itself, too */
 			kill(run.pid, SIGHUP);
 	}
+	write_file("go", "");
 	run_wait(&run);
 	expect_exit(&run, 0);
 	ck_assert(!file_exists("hangup"));
@@ -451,6 +468,7 @@ START_TEST(readers_change)
 	await_path("more");
 	sleep_ms(300);
 	reader = spawn(&cat, LIST("/bin/sh", "-c", "cat <fifo"));
+	await_some("second");
 	write_file("go", "");
 	run_wait(&run);
 	expect_exit(&run, 0); /* it did not die of SIGPIPE */
@@ -493,7 +511,7 @@ static void *receive(void *arg)
 static void start_daemon(struct daemon *daemon)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "./socket" };
-	struct timeval patience = { .tv_sec = 60 };
+	struct timeval patience = { .tv_sec = (time_t)test_seconds(60) };
 
 	daemon->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	ck_assert(daemon->fd >= 0);
@@ -574,7 +592,8 @@ START_TEST(traced)
 
 	start_trace(&trace);
 	before = run_tiny("7");
-	sleep_ms(200);
+	while (!is_logged("log", "exit", before)) /* the test's limit ends this */
+		sleep_ms(5);
 	ck_assert(!rename("log", "log.1"));
 	kill(trace.pid, SIGHUP);
 	await_path("log");

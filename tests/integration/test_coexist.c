@@ -248,7 +248,7 @@ START_TEST(everybody_at_once)
 	}
 	for (int i = 0; i < BODIES; i++)
 		pthread_join(threads[i], NULL);
-	ck_assert_int_eq(knell_nursery_drain(nursery, 20000), 0);
+	ck_assert_int_eq(knell_nursery_drain(nursery, (int)test_seconds(60000)), 0);
 	for (int i = 0; i < BODIES; i++)
 		expect_right(&workers[i], n, "worker");
 	ck_assert_int_gt(__atomic_load_n(&signals, __ATOMIC_RELAXED), 0);
@@ -320,7 +320,7 @@ START_TEST(beside_libuv)
 	ck_assert_int_eq(uv_run(uv_default_loop(), UV_RUN_DEFAULT), 0);
 	for (int i = 0; i < 2; i++)
 		pthread_join(threads[i], NULL);
-	ck_assert_int_eq(knell_nursery_drain(nursery, 20000), 0);
+	ck_assert_int_eq(knell_nursery_drain(nursery, (int)test_seconds(60000)), 0);
 	expect_right(&uv, n, "libuv");
 	expect_right(&knell[0], n, "knell");
 	expect_right(&knell[1], n, "knell");

@@ -196,7 +196,7 @@ END_TEST
 
 void add_tests(Suite *suite)
 {
-	TCase *tcase = test_case(suite, "doctor", 30);
+	TCase *tcase = test_case(suite, "doctor", 60);
 
 	tcase_add_test(tcase, as_ourselves);
 	tcase_add_test(tcase, no_module);

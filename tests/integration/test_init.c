@@ -121,7 +121,7 @@ static void adopt(void)
 
 static void await_text(const char *path, const char *text)
 {
-	double end = now() + test_seconds(20);
+	double end = now() + test_seconds(30);
 
 	for (;;) {
 		char *all = read_file(path);
@@ -344,7 +344,7 @@ START_TEST(status_file_leaves_nothing_behind)
 {
 	struct init init = {
 		.options = LIST("--status-file=folder/status"),
-		.command = SHELL("echo main $$ >truth; exec sleep 30"),
+		.command = SHELL("echo main $$ >truth; exec sleep 600"),
 	};
 	pid_t command;
 
@@ -437,19 +437,16 @@ START_TEST(tree_that_loses_its_root)
 	for (unsigned int i = 0; i < 5; i++) {
 		struct init init = {
 			.options = LIST("--forward=tree", "--orphans=wait"),
-			.command = SHELL("i=0; while [ $((i += 1)) -le 60 ]; do sleep 50 & done;"
+			.command = SHELL("i=0; while [ $((i += 1)) -le 60 ]; do sleep 600 & done;"
 					 " echo ready $$ >truth; wait"),
 		};
-		double start;
 
 		unlink("truth");
 		init_start(&init);
 		await_number("truth", "ready");
-		start = now();
 		kill(init.pid, SIGTERM);
-		init_wait(&init);
+		init_wait(&init); /* it fails where one had not heard of it */
 		expect(&init, 128 + SIGTERM);
-		ck_assert_msg(now() - start < test_seconds(15), "some had not heard of it");
 	}
 }
 END_TEST
@@ -493,7 +490,7 @@ START_TEST(real_time_signals)
 	expect_rewritten(NULL, LIST("-rSIGRTMIN+3:USR1"), 37, 4);
 	expect_rewritten(NULL, LIST("-rRTMAX-1:USR1"), 63, 4);
 	expect_rewritten(NULL, LIST("-rSIGRTMAX:USR1"), 64, 4);
-	RUN(128 + 34, .command = SHELL("kill -34 $PPID; sleep 20"));
+	RUN(128 + 34, .command = SHELL("kill -34 $PPID; sleep 600"));
 	RUN(125, .options = LIST("-rRTMIN-1:USR1"), .command = LIST("/bin/true"));
 	RUN(125, .options = LIST("-rRTMIN+31:USR1"), .command = LIST("/bin/true"));
 	RUN(125, .options = LIST("-rRTMAX+1:USR1"), .command = LIST("/bin/true"));
@@ -569,15 +566,18 @@ END_TEST
 
 /* ---- orphans ---- */
 
-/* On a busy machine an innocent init may be late now and then: one good run of a few will do. */
+/*
+ * How soon is for the benchmark to say; here one that waits for something else to happen is found.
+ * On a busy machine an innocent init may be late now and then: one good run of a few will do.
+ */
 static void expect_no_old_zombies(const char *option)
 {
 	unsigned int n = test_scaled(1000);
-	int age = -1;
+	int age = -1, limit = (int)(2000000 * test_seconds(1));
 	char count[16];
 
 	snprintf(count, sizeof(count), "%u", n);
-	for (int i = 0; i < 5 && (age < 0 || age > 50000); i++) {
+	for (int i = 0; i < 5 && (age < 0 || age > limit); i++) {
 		struct init init = {
 			.options = LIST(option),
 			.command = LIST(test_program("orphans"), "0", count, "watch"),
@@ -589,7 +589,7 @@ static void expect_no_old_zombies(const char *option)
 		ck_assert_msg(found != NULL, "%s", init.out);
 		age = (int)strtol(found + strlen("oldest_zombie_us="), NULL, 10);
 	}
-	ck_assert_msg(age <= 50000, "a zombie was %d us old", age);
+	ck_assert_msg(age <= limit, "a zombie was %d us old", age);
 }
 
 START_TEST(orphans_are_reaped_soon)
@@ -620,7 +620,7 @@ START_TEST(causes_are_logged)
 	struct knell_probe probe = { 0 };
 	struct init init = {
 		.options = LIST("-w", "--orphans=wait"),
-		.command = SHELL("sh -c 'echo victim $$ >truth; exec sleep 20' &"
+		.command = SHELL("sh -c 'echo victim $$ >truth; exec sleep 600' &"
 				 " while [ ! -s truth ]; do sleep 0.02; done; exit 0"),
 	};
 	char sender[32];
@@ -656,31 +656,29 @@ END_TEST
 
 START_TEST(orphans_are_left)
 {
-	double start = now();
+	pid_t left;
 
 	adopt();
-	RUN(5, .command = SHELL("sleep 20 & echo left $! >truth; exit 5"));
-	ck_assert_msg(now() - start < test_seconds(10), "it waited");
-	kill(await_number("truth", "left"), SIGKILL);
-	ck_assert_int_gt(wait(NULL), 0);
+	RUN(5, .command = SHELL("sleep 600 & echo left $! >truth; exit 5")); /* without a wait */
+	left = await_number("truth", "left");
+	kill(left, SIGKILL);
+	ck_assert_int_eq(await_exit(left), SIGKILL);
 }
 END_TEST
 
 START_TEST(stubborn_orphans_are_killed)
 {
-	double start = now(), took;
+	double start = now();
 
 	adopt();
 	RUN(5, .options = LIST("--orphans=kill", "--grace=1"),
-	    .command = LIST(test_program("daemonize"), "--truth", "truth", "--delay", "50000",
+	    .command = LIST(test_program("daemonize"), "--truth", "truth", "--delay", "600000",
 			    "--ignore-term", "--exit", "5"));
-	took = now() - start;
-	ck_assert_msg(took > 0.9 && took < test_seconds(15), "a grace of 1 s took %.1f s", took);
+	ck_assert_msg(now() - start > 0.9, "a grace of 1 s took %.1f s", now() - start);
 	ck_assert_int_lt(waitpid(-1, NULL, WNOHANG), 0);
-	start = now();
-	RUN(5, .options = LIST("--orphans=kill", "--grace=30"),
-	    .command = SHELL("sleep 50 & exit 5"));
-	ck_assert_msg(now() - start < test_seconds(15), "it waited for the grace in vain");
+	/* A grace that is waited for in vain is longer than our patience. */
+	RUN(5, .options = LIST("--orphans=kill", "--grace=600"),
+	    .command = SHELL("sleep 600 & exit 5"));
 	ck_assert_int_lt(waitpid(-1, NULL, WNOHANG), 0);
 }
 END_TEST
@@ -689,21 +687,18 @@ END_TEST
 START_TEST(orphans_that_heard_another_signal)
 {
 	struct init init = {
-		.options = LIST("--forward=tree", "--orphans=kill", "--grace=30"),
-		.command = SHELL("trap '' HUP; sleep 50 & echo ready $$ >truth;"
+		.options = LIST("--forward=tree", "--orphans=kill", "--grace=600"),
+		.command = SHELL("trap '' HUP; sleep 600 & echo ready $$ >truth;"
 				 " while [ ! -e end ]; do sleep 0.02; done; exit 5"),
 	};
-	double start;
 
 	init_start(&init);
 	await_number("truth", "ready");
 	kill(init.pid, SIGHUP);
 	sleep_ms(100);
 	write_file("end", "");
-	start = now();
-	init_wait(&init);
+	init_wait(&init); /* a grace in vain is longer than this */
 	expect(&init, 5);
-	ck_assert_msg(now() - start < test_seconds(15), "it waited for the grace in vain");
 }
 END_TEST
 
@@ -752,7 +747,7 @@ START_TEST(inherited_descriptors_are_the_commands)
 	close(notify[1]);
 	ck_assert_int_eq(read(notify[0], text, sizeof(text)), 3);
 	pollfd = (struct pollfd){ .fd = notify[0], .events = POLLIN };
-	ck_assert_msg(poll(&pollfd, 1, 10000) == 1 && pollfd.revents & POLLHUP,
+	ck_assert_msg(poll(&pollfd, 1, (int)test_seconds(30000)) == 1 && pollfd.revents & POLLHUP,
 		      "the init holds it open");
 	write_file("end", "");
 	init_wait(&init);
@@ -812,7 +807,8 @@ START_TEST(as_tini)
 	RUN(0, .as = "tini", .options = LIST("-l"));
 	RUN(0, .as = "tini", .options = LIST("-h"));
 	RUN(125, .as = "tini", .options = LIST("--forward=tree"), .command = SHELL("exit 0"));
-	told.command = SHELL("(sh -c 'exit 3' &); sleep 0.2");
+	told.command = SHELL("(sh -c 'echo $$ >orphan; exit 3' &); while [ ! -s orphan ] ||"
+			     " kill -0 $(cat orphan) 2>/dev/null; do sleep 0.02; done");
 	run_expecting(&told, 0);
 	ck_assert_msg(strstr(told.err, "orphan "), "%s", told.err);
 	run_expecting(&not_one, 0);
@@ -883,7 +879,7 @@ START_TEST(dumb_init_stops)
 {
 	struct init init = {
 		.as = "dumb-init",
-		.command = SHELL("echo main $$ >truth; exec sleep 30"),
+		.command = SHELL("echo main $$ >truth; exec sleep 600"),
 	};
 	pid_t command;
 
@@ -903,6 +899,25 @@ START_TEST(dumb_init_stops)
 }
 END_TEST
 
+/* Its own program has taken the signal: before that the signal would end it. */
+static void await_blocked(pid_t pid, int signo)
+{
+	double end = now() + test_seconds(30);
+	unsigned long long mask = 0;
+
+	while (!(mask >> (signo - 1) & 1)) {
+		char path[64], *text, *line;
+
+		ck_assert_msg(now() < end, "signal %d is not taken", signo);
+		snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+		text = read_file(path);
+		line = text ? strstr(text, "\nSigBlk:") : NULL;
+		mask = line ? strtoull(line + 8, NULL, 16) : 0;
+		free(text);
+		sleep_ms(2);
+	}
+}
+
 START_TEST(as_catatonit)
 {
 	struct init pause = { .as = "catatonit", .options = LIST("-P") };
@@ -912,8 +927,7 @@ START_TEST(as_catatonit)
 	expect_text("catatonit", "-V", 0, "tini version 0.1.7_catatonit (knell init ");
 	RUN(0, .as = "catatonit", .options = LIST("-L"));
 	init_start(&pause);
-	await_state(pause.pid, "S");
-	sleep_ms(100);
+	await_blocked(pause.pid, SIGTERM);
 	kill(pause.pid, SIGTERM);
 	init_wait(&pause);
 	expect(&pause, 0);
@@ -944,12 +958,13 @@ START_TEST(as_pid_1)
 		test_skip("no pid namespace of one's own here: that needs root");
 	expect_as_first(NULL, "[ $PPID = 1 ] && exit 6", 6);
 	expect_as_first(LIST("-w"), "kill -KILL $$", 137);
-	expect_as_first(NULL, "kill -TERM 1; sleep 5", 143);
-	expect_as_first(LIST("--forward=tree"), "kill -TERM 1; sleep 5", 143);
-	expect_as_first(NULL, "(sleep 20 &) ; sleep 0.1; exit 3", 3);
-	expect_as_first(LIST("--orphans=kill"), "(sleep 20 &) ; exit 3", 3);
+	expect_as_first(NULL, "kill -TERM 1; sleep 600", 143);
+	expect_as_first(LIST("--forward=tree"), "kill -TERM 1; sleep 600", 143);
+	expect_as_first(NULL, "(sleep 600 &) ; sleep 0.1; exit 3", 3);
+	expect_as_first(LIST("--orphans=kill"), "(sleep 600 &) ; exit 3", 3);
 	expect_as_first(LIST("--orphans=wait"), "(sleep 0.2 &) ; exit 3", 3);
-	expect_as_first(NULL, "(sleep 0.1; kill -CONT $$) & kill -STOP $$; exit 3", 3);
+	/* More than once: the first may come before the stop. */
+	expect_as_first(NULL, "while kill -CONT $$; do sleep 0.1; done & kill -STOP $$; exit 3", 3);
 }
 END_TEST
 
@@ -958,22 +973,17 @@ START_TEST(proc_of_another_namespace)
 {
 	struct init init = {
 		.options = LIST("--orphans=kill", "--grace=1"),
-		.command = SHELL("sleep 50 & exit 3"),
+		.command = SHELL("sleep 600 & exit 3"),
 		.how.prepare = become_first_blind,
 	};
 	struct spawn how = { .prepare = become_first_blind };
-	double start;
 
 	if (await_exit(spawn(&how, SHELL("exit 0"))))
 		test_skip("no pid namespace of one's own here: that needs root");
-	start = now();
-	run_expecting(&init, 3);
-	ck_assert_msg(now() - start < test_seconds(15), "it did not find the orphan");
+	run_expecting(&init, 3); /* it does not wait for the orphan, which it finds */
 	/* Not even kill(-1) is there for this one: it says so, and ends. */
 	init.how.prepare = become_blind;
-	start = now();
 	run_expecting(&init, 3);
-	ck_assert_msg(now() - start < test_seconds(15), "it waited for the orphan");
 	ck_assert_uint_eq(count_of(init.err, "/proc does not tell"), 1);
 }
 END_TEST
@@ -1044,8 +1054,7 @@ static int start_job(struct init *init, pid_t *ret_shell)
 		be_shell(init->argv);
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	init->pid = await_number("job", "started");
-	await_number("truth", "ready");
-	sleep_ms(50);
+	await_foreground(fd, getpgid(await_number("truth", "ready")));
 	return fd;
 }
 
@@ -1099,7 +1108,7 @@ static void stop_and_continue(const char *as, const char *const options[], int s
 	struct init init = {
 		.as = as,
 		.options = options,
-		.command = SHELL("echo ready $$ >truth; exec sleep 30"),
+		.command = SHELL("echo ready $$ >truth; exec sleep 600"),
 	};
 	pid_t shell, victim;
 	int terminal = start_job(&init, &shell);
@@ -1115,7 +1124,7 @@ static void stop_and_continue(const char *as, const char *const options[], int s
 		await_number("job", "continued");
 		ck_assert_msg(await_state(victim, "S"), "the command is in state '%c'",
 			      shown_state(victim));
-		sleep_ms(50);
+		await_foreground(terminal, getpgid(victim));
 	}
 	unlink("job");
 	type(terminal, "\003");
@@ -1158,7 +1167,7 @@ static int wakeups(pid_t pid)
 START_TEST(only_the_terminal_stops_us)
 {
 	struct init init = {
-		.command = SHELL("(sleep 0.02 &); sleep 0.1; echo ready $$ >truth; exec sleep 30"),
+		.command = SHELL("(sleep 0.02 &); sleep 0.1; echo ready $$ >truth; exec sleep 600"),
 	};
 	pid_t shell, victim;
 	int before;
@@ -1171,7 +1180,7 @@ START_TEST(only_the_terminal_stops_us)
 	kill(victim, SIGSTOP);
 	ck_assert(await_state(victim, "T"));
 	sleep_ms(100);
-	ck_assert(process_state(init.pid) == 'S');
+	ck_assert(await_state(init.pid, "S"));
 	kill(victim, SIGCONT);
 	ck_assert(await_state(victim, "S"));
 	kill(init.pid, SIGTERM);

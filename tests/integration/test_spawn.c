@@ -398,7 +398,7 @@ START_TEST(parent_death)
 		}
 		pause();
 	}
-	for (double end = now() + test_seconds(10); !file_exists("pid"); sleep_ms(5))
+	for (double end = now() + test_seconds(DRAIN_S); !file_exists("pid"); sleep_ms(5))
 		ck_assert(now() < end);
 	text = read_file("pid");
 	child = (pid_t)atoi(text);
@@ -406,7 +406,7 @@ START_TEST(parent_death)
 	ck_assert_int_gt(child, 0);
 	kill(pid, SIGKILL);
 	await_exit(pid);
-	for (double end = now() + test_seconds(10);
+	for (double end = now() + test_seconds(DRAIN_S);
 	     shown_state(child) != '-' && shown_state(child) != 'Z'; sleep_ms(5))
 		ck_assert_msg(now() < end, "the child outlives its application");
 }
@@ -653,7 +653,7 @@ void add_tests(Suite *suite)
 	tcase_add_loop_test(tcase, application_sees_nothing, 0, MODES);
 	tcase_add_loop_test(tcase, many_threads, 0, MODES);
 	tcase_add_loop_test(tcase, callbacks_may_spawn, 0, MODES);
-	tcase = test_case(suite, "attributes", 30);
+	tcase = test_case(suite, "attributes", 60);
 	tcase_add_loop_test(tcase, identity_and_limits, 0, MODES);
 	tcase_add_loop_test(tcase, signals_are_as_they_were, 0, MODES);
 	tcase_add_loop_test(tcase, affinity, 0, MODES);
@@ -663,7 +663,7 @@ void add_tests(Suite *suite)
 	tcase_add_loop_test(tcase, wishes_that_fail, 0, MODES);
 	tcase_add_loop_test(tcase, parent_death, 0, MODES);
 	tcase_add_loop_test(tcase, born_in_a_cgroup, 0, MODES);
-	tcase = test_case(suite, "errors", 30);
+	tcase = test_case(suite, "errors", 60);
 	tcase_add_loop_test(tcase, errors_leave_nothing, 0, MODES);
 	tcase_add_loop_test(tcase, no_more_files, 0, MODES);
 	tcase_add_loop_test(tcase, limits_and_pidfds, 0, MODES);

@@ -114,7 +114,7 @@ static void continue_job(const struct terminal *terminal)
 	unlink("job");
 	write_file("fg", "");
 	ck_assert_int_eq(await_number("job", "continued"), terminal->job);
-	sleep_ms(150);
+	sleep_ms(150); /* in vain, if all is well */
 	text = read_file("job");
 	ck_assert_msg(text && !strstr(text, "stopped"), "continued, it stopped again: %s", text);
 	unlink("job");
@@ -239,6 +239,7 @@ START_TEST(stop_and_continue)
 		continue_job(&terminal);
 		ck_assert_msg(await_state(victim, "S"), "the command is in state '%c'",
 			      shown_state(victim));
+		await_foreground(terminal.fd, terminal.job);
 	}
 	type(&terminal, '\003');
 	expect_end(&terminal, W_EXITCODE(0, SIGINT));
@@ -297,7 +298,7 @@ END_TEST
 
 void add_tests(Suite *suite)
 {
-	TCase *tcase = test_case(suite, "terminal", 40);
+	TCase *tcase = test_case(suite, "terminal", 90);
 
 	tcase_add_test(tcase, interrupt_key);
 	tcase_add_test(tcase, quit_key);

@@ -121,6 +121,7 @@ START_TEST(passes_later)
 	pid = nursery_make(&nursery, 0, become_4242, NULL);
 	ck_assert_int_gt(pid, 0);
 	ck_assert_int_eq(nursery_reap(&nursery, pid), 0);
+	turn_until_heard(&ear, KNELL_EXIT, 1);
 	turn_for(&ear, 100);
 	birth = ear_find(&ear, KNELL_CLONE, pid);
 	ck_assert(birth && birth->flags & KNELL_F_RECONCILED);

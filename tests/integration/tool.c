@@ -5,11 +5,13 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -54,7 +56,6 @@ void tool_start(struct tool *tool)
 	tool->pid = spawn(&tool->how, argv);
 }
 
-/* It sleeps in poll(2). Where /proc does not tell: after what it takes to load BPF programs. */
 /* The number of the system call that it sleeps in; -1: none, or it cannot be seen. */
 static long sleeps_in(pid_t pid)
 {
@@ -69,7 +70,8 @@ static long sleeps_in(pid_t pid)
 	return nr;
 }
 
-static bool is_polling(pid_t pid)
+/* It sleeps in poll(2). */
+bool tool_is_listening(pid_t pid)
 {
 	long nr = sleeps_in(pid);
 
@@ -80,6 +82,7 @@ static bool is_polling(pid_t pid)
 	return nr == SYS_ppoll;
 }
 
+/* Where /proc does not tell: after what it takes to load BPF programs. */
 void tool_await_listening(const struct tool *tool)
 {
 	double end = now() + test_seconds(PATIENCE);
@@ -90,7 +93,7 @@ void tool_await_listening(const struct tool *tool)
 		sleep_ms((unsigned int)test_seconds(2000));
 		return;
 	}
-	while (!is_polling(tool->pid) && now() < end) {
+	while (!tool_is_listening(tool->pid) && now() < end) {
 		if (process_state(tool->pid) == 'Z')
 			return; /* it ended: the test will say how */
 		sleep_ms(2);
@@ -202,7 +205,7 @@ pid_t start_victim(const char *name)
 		signal(SIGTERM, SIG_DFL);
 		close(ready[0]);
 		close(ready[1]);
-		alarm(120);
+		alarm((unsigned int)test_seconds(120));
 		for (;;)
 			pause();
 	}
@@ -216,6 +219,28 @@ void kill_victim(pid_t pid, int signo)
 {
 	kill(pid, signo);
 	ck_assert_int_eq(await_exit(pid), W_EXITCODE(0, signo));
+}
+
+pid_t start_family(void)
+{
+	pid_t pid;
+
+	ck_assert(!mkfifo("go", 0600));
+	pid = spawn(NULL, LIST("/bin/sh", "-c",
+			       "sh -c 'echo up $$ >child; read x <go; $0 3; exit 4' \"$0\" &"
+			       " read x <go; exit 5",
+			       test_program("tiny")));
+	await_number("child", "up");
+	return pid;
+}
+
+/* Each takes one line, when it comes to it. */
+void let_family_go(void)
+{
+	int fd = open("go", O_RDWR | O_CLOEXEC);
+
+	/* Not closed: who comes late finds his line only while somebody has it open. */
+	ck_assert(fd >= 0 && write(fd, "\n\n", 2) == 2);
 }
 
 unsigned int line_count(const char *text)

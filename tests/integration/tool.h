@@ -21,6 +21,7 @@ struct tool {
 
 void tool_start(struct tool *tool);
 void tool_await_listening(const struct tool *tool); /* it waits for events */
+bool tool_is_listening(pid_t pid);                  /* the same, as far as /proc tells */
 /* It holds this process by a pidfd, and something holds it up: a write, or a FIFO that it opens. */
 void tool_await_holding(const struct tool *tool, pid_t pid);
 void tool_wait(struct tool *tool); /* and reads what it wrote */
@@ -40,6 +41,13 @@ bool kernel_tells_status(void);
 pid_t start_victim(const char *name);
 /* Kills it and waits for it. */
 void kill_victim(pid_t pid, int signo);
+
+/*
+ * A shell that ends with 5, with a child that lives already, and ends with 4 after a child of its
+ * own has ended with 3. Both wait until they are let go.
+ */
+pid_t start_family(void);
+void let_family_go(void);
 
 unsigned int line_count(const char *text);
 

@@ -2,12 +2,12 @@
 /*
  * daemonize - leaves a daemon behind: double fork, setsid; its parents end before it.
  *
- *   daemonize [--truth FILE] [--status N] [--delay MS] [--linger MS] [--exit N] [--ignore-term]
+ *   daemonize [--truth FILE] [--status N] [--delay MS] [--until FILE] [--exit N] [--ignore-term]
  *
  * The daemon lives for --delay ms (100 by default) and exits with --status. This program itself
- * goes on for --linger ms (0) after the daemon was made and exits with --exit (0). With
- * --ignore-term the daemon ignores SIGTERM. The truth file gets "daemon PID MIDDLE-PID" before this
- * program goes on, and "ended PID STATUS" from the daemon as its last act.
+ * goes on after the daemon was made until the file --until is there, if one is named, and exits
+ * with --exit (0). With --ignore-term the daemon ignores SIGTERM. The truth file gets "daemon PID
+ * MIDDLE-PID" before this program goes on, and "ended PID STATUS" from the daemon as its last act.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,10 +19,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_MS 60000
+#define MAX_MS 1000000
 
 static int truth = -1;
-static int status, delay_ms = 100, linger_ms, own_status;
+static int status, delay_ms = 100, own_status;
+static const char *until;
 static int ignore_term;
 
 static void sleep_ms(int ms)
@@ -75,7 +76,7 @@ int main(int argc, char *argv[])
 		{ "truth", required_argument, NULL, 't' },
 		{ "status", required_argument, NULL, 's' },
 		{ "delay", required_argument, NULL, 'd' },
-		{ "linger", required_argument, NULL, 'l' },
+		{ "until", required_argument, NULL, 'u' },
 		{ "exit", required_argument, NULL, 'e' },
 		{ "ignore-term", no_argument, NULL, 'i' },
 		{ NULL, 0, NULL, 0 },
@@ -90,8 +91,8 @@ int main(int argc, char *argv[])
 			status = (int)strtol(optarg, NULL, 10) & 255;
 		else if (c == 'd')
 			delay_ms = (int)strtol(optarg, NULL, 10) % MAX_MS;
-		else if (c == 'l')
-			linger_ms = (int)strtol(optarg, NULL, 10) % MAX_MS;
+		else if (c == 'u')
+			until = optarg;
 		else if (c == 'e')
 			own_status = (int)strtol(optarg, NULL, 10) & 255;
 		else if (c == 'i')
@@ -106,6 +107,7 @@ int main(int argc, char *argv[])
 		be_middle();
 	while (waitpid(middle, &middle_status, 0) < 0 && errno == EINTR)
 		;
-	sleep_ms(linger_ms);
+	for (int i = 0; until && access(until, F_OK) < 0 && i < MAX_MS / 10; i++)
+		sleep_ms(10);
 	return middle_status ? 125 : own_status;
 }
