@@ -42,7 +42,7 @@ static void settled(long held)
 {
 	int i;
 
-	for (i = 0; i < 1000 && parameter(PARAMETERS "held") != held; i++)
+	for (i = 0; i < 3000 && parameter(PARAMETERS "held") != held; i++)
 		usleep(10000);
 	ck_assert_int_eq(parameter(PARAMETERS "held"), held);
 }

@@ -250,7 +250,7 @@ START_TEST(wide_watches)
 	ck_assert_int_eq(session_watch_pidfd(session, -1, KNELL_KMOD_GROUP, EXITS, 2, 1), -ENOSPC);
 	ck_assert_int_eq(session_watch_pidfd(session, own, 0, EXITS, 2, 0), 0);
 	ck_assert_int_eq(session_unwatch(session, 1), 0);
-	for (i = 0; i < 500; i++) {
+	for (i = 0; i < 3000; i++) {
 		error = session_watch_pidfd(session, own, KNELL_KMOD_SUBTREE, EXITS, 2, 1);
 		if (error != -ENOSPC)
 			break;
@@ -263,13 +263,12 @@ START_TEST(wide_watches)
 }
 END_TEST
 
-/* Many watches that end at once, unread, take time as they are many, and not as their square. */
-START_TEST(many_end_at_once)
+/* So many watches that end at once, unread: in seconds. */
+static double end_many(int session, int own, int count)
 {
-	int session = session_open(O_NONBLOCK), own = pidfd_of(getpid()), i;
-	const int count = 20000;
 	struct timespec before, after;
 	double seconds;
+	int i;
 
 	for (i = 0; i < count; i++)
 		ck_assert_int_eq(session_watch_pidfd(session, own, KNELL_KMOD_FOUND,
@@ -282,7 +281,21 @@ START_TEST(many_end_at_once)
 	seconds = (double)(after.tv_sec - before.tv_sec) +
 		  (double)(after.tv_nsec - before.tv_nsec) / 1e9;
 	printf("# %d watches ended in %.3f s\n", count, seconds);
-	ck_assert_double_lt(seconds, 1);
+	return seconds;
+}
+
+/*
+ * They take time as they are many, and not as their square. Whoever is left without a CPU for a
+ * while is so in one try, and not in each.
+ */
+START_TEST(many_end_at_once)
+{
+	int session = session_open(O_NONBLOCK), own = pidfd_of(getpid()), tries;
+
+	for (tries = 0; tries < 5; tries++)
+		if (end_many(session, own, 20000) < 1)
+			break;
+	ck_assert_int_lt(tries, 5);
 	hear_nothing(session);
 	close(own);
 	close(session);
@@ -354,7 +367,7 @@ static void watch_until_answer(struct held_watch *held, int session, pid_t pid, 
 	hold_page(held, true);
 	ck_assert_int_eq(pthread_create(&held->thread, NULL, watch_held, held), 0);
 	fault.fd = held->faults;
-	ck_assert_int_eq(poll(&fault, 1, 20000), 1);
+	ck_assert_int_eq(poll(&fault, 1, 60000), 1);
 }
 
 static int let_go(struct held_watch *held)
@@ -462,7 +475,7 @@ END_TEST
 
 void add_input_tests(Suite *suite)
 {
-	TCase *tests = kmod_case(suite, "input", 30);
+	TCase *tests = kmod_case(suite, "input", 60);
 
 	tcase_add_test(tests, what_is_no_pidfd);
 	tcase_add_test(tests, pidfd_of_a_thread);

@@ -399,7 +399,7 @@ START_TEST(not_unloaded_while_owners_live)
 	ck_assert_int_eq(module_unload(), -EWOULDBLOCK);
 	gate_open(&gate);
 	reap(pid);
-	for (tries = 0; tries < 100; tries++) {
+	for (tries = 0; tries < 600; tries++) {
 		error = other_unload("shm_owner");
 		if (error != -EWOULDBLOCK)
 			break;
