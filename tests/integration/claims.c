@@ -72,13 +72,21 @@ void turn(struct ear *ear)
 	ck_assert_msg(r >= 0, "knell_dispatch: %s: %s", strerror(-r), knell_last_error());
 }
 
+static bool is_readable(const struct ear *ear)
+{
+	struct pollfd pollfd = { .fd = knell_fd(ear->engine), .events = POLLIN };
+
+	return poll(&pollfd, 1, 0) > 0;
+}
+
+/* The time may be over before the first turn: what there is by then is heard all the same. */
 void turn_for(struct ear *ear, unsigned int ms)
 {
-	double end = now() + ms / 1000.0;
+	double end = now() + ms / 1000.0, last = end + test_seconds(PATIENCE);
 
 	do
 		turn(ear);
-	while (now() < end);
+	while (now() < end || (is_readable(ear) && now() < last));
 }
 
 void turn_until(struct ear *ear, const unsigned int *count, unsigned int wanted, const char *what)
