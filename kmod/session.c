@@ -603,6 +603,8 @@ static int ioctl_living(struct knell_session *session, const struct knell_kmod_l
 {
 	if (request->reserved)
 		return -EINVAL;
+	if (atomic_read(&knell_wide))
+		make_room(); /* for those who are beyond a reserve */
 	if (mutex_lock_interruptible(&session->setting))
 		return -ERESTARTSYS;
 	knell_session_living(session);

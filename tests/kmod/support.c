@@ -185,17 +185,17 @@ static void hear_one(struct hearing *hearing, const char *at, size_t size)
 	       heard->event.u.exec.file_len);
 }
 
-size_t hear(struct hearing *hearing, int session, int ms)
+/* Returns how many records came; none if there is nothing, and the session does not block. */
+static size_t take(struct hearing *hearing, int session)
 {
-	struct pollfd ready = { .fd = session, .events = POLLIN };
 	static char buffer[65536] __attribute__((aligned(8)));
 	size_t before = hearing->count;
 	ssize_t length, at;
 	uint32_t size;
 
-	if (poll(&ready, 1, ms) <= 0)
-		return 0;
 	length = read(session, buffer, sizeof(buffer));
+	if (length < 0 && errno == EAGAIN)
+		return 0;
 	ck_assert_msg(length > 0, "read: %s", length ? strerror(errno) : "nothing");
 	for (at = 0; at < length; at += size) {
 		memcpy(&size, buffer + at, sizeof(size));
@@ -206,6 +206,13 @@ size_t hear(struct hearing *hearing, int session, int ms)
 	return hearing->count - before;
 }
 
+size_t hear(struct hearing *hearing, int session, int ms)
+{
+	struct pollfd ready = { .fd = session, .events = POLLIN };
+
+	return poll(&ready, 1, ms) > 0 ? take(hearing, session) : 0;
+}
+
 void hear_until(struct hearing *hearing, int session, size_t count)
 {
 	while (hearing->count < count)
@@ -213,9 +220,16 @@ void hear_until(struct hearing *hearing, int session, size_t count)
 			      hearing->count, count);
 }
 
+void hear_kind(struct hearing *hearing, int session, unsigned int kind, size_t count)
+{
+	while (heard_count(hearing, kind) < count)
+		ck_assert_msg(hear(hearing, session, 30000) > 0, "%zu records of kind %u of %zu",
+			      heard_count(hearing, kind), kind, count);
+}
+
 void drain(struct hearing *hearing, int session)
 {
-	while (hear(hearing, session, 500))
+	while (hear(hearing, session, 500) || take(hearing, session))
 		;
 }
 

@@ -71,7 +71,13 @@ size_t hear(struct hearing *hearing, int session, int ms);
 /* Reads until there are `count` records; fails the test if none comes for 30 s. */
 void hear_until(struct hearing *hearing, int session, size_t count);
 
-/* Reads until none comes for 500 ms. */
+/* The same, until there are so many of one kind. */
+void hear_kind(struct hearing *hearing, int session, unsigned int kind, size_t count);
+
+/*
+ * Reads until none comes for 500 ms, and none is on its way: whoever was waited for has been heard,
+ * but for his free. The session does not block.
+ */
 void drain(struct hearing *hearing, int session);
 
 /* Fails the test if a record comes in 300 ms. */

@@ -96,6 +96,28 @@ START_TEST(by_user)
 }
 END_TEST
 
+/* Until a process has this name. */
+static void await_name(pid_t pid, const char *name)
+{
+	char path[64], now[32];
+	FILE *file;
+	int i;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	for (i = 0; i < 3000; i++) {
+		file = fopen(path, "r");
+		ck_assert_ptr_nonnull(file);
+		if (!fgets(now, sizeof(now), file))
+			now[0] = '\0';
+		fclose(file);
+		now[strcspn(now, "\n")] = '\0';
+		if (strcmp(now, name) == 0)
+			return;
+		usleep(10000);
+	}
+	ck_abort_msg("%d is called %s, not %s", (int)pid, now, name);
+}
+
 START_TEST(by_name)
 {
 	struct hearing hearing = { .next_seq = 0 };
@@ -110,7 +132,7 @@ START_TEST(by_name)
 		gate_wait(&gate);
 		_exit(0);
 	}
-	usleep(200000);
+	await_name(living, "true");
 	ck_assert_int_eq(filtered(session, KNELL_KMOD_MATCH_COMM, 0, "true"), 0);
 	renamed = spawn();
 	if (!renamed) {
@@ -178,7 +200,7 @@ START_TEST(who_lives_is_told_again)
 
 	gate_make(&gate);
 	gate_make(&other);
-	ck_assert_int_eq(group_set(session, EXITS | CLONES, 4), 0);
+	ck_assert_int_eq(group_set(session, EXITS | CLONES | KNELL_MASK(KNELL_FREE), 4), 0);
 	/* Four have a watch; two are beyond the reserve, until two of the four are gone. */
 	name = spawn();
 	if (!name) {
@@ -190,6 +212,8 @@ START_TEST(who_lives_is_told_again)
 		wait(NULL);
 		_exit(0);
 	}
+	hear_kind(&hearing, session, KNELL_CLONE, 4);
+	await_name((pid_t)hearing.all[0].event.task.tgid, "renamed"); /* all are made */
 	drain(&hearing, session);
 	ck_assert_uint_eq(heard_count(&hearing, KNELL_CLONE), 4);
 	ck_assert_int_eq(living(session), 0);
@@ -202,8 +226,7 @@ START_TEST(who_lives_is_told_again)
 				 strcmp(hearing.all[i].event.comm, "renamed") == 0);
 	}
 	gate_open(&gate);
-	drain(&hearing, session);
-	usleep(200000); /* they are freed */
+	hear_kind(&hearing, session, KNELL_FREE, 2);
 	ck_assert_uint_eq(heard_count(&hearing, KNELL_EXIT), 2);
 	ck_assert_int_eq(living(session), 0);
 	drain(&hearing, session);
@@ -258,7 +281,7 @@ START_TEST(children_of_one_beyond)
 	}
 	reap(first);
 	drain(&hearing, session);
-	usleep(200000); /* they are freed */
+	usleep(200000); /* they are freed, or not yet */
 	gate_open(&gate);
 	while (wait(NULL) > 0 || errno == EINTR)
 		;
@@ -297,7 +320,6 @@ START_TEST(the_dead_that_nobody_waits_for)
 		hear_until(&hearing, session, hearing.count + 1);
 		while (!heard_of(&hearing, pids[i], KNELL_EXIT))
 			hear_until(&hearing, session, hearing.count + 1);
-		usleep(20000);
 	}
 	drain(&hearing, session);
 	for (i = 0; i < (int)hearing.count; i++) {
@@ -313,8 +335,8 @@ START_TEST(the_dead_that_nobody_waits_for)
 	ck_assert_uint_le(given_up, 95);
 	for (i = 0; i < 100; i++)
 		reap(pids[i]);
-	drain(&hearing, session);
-	ck_assert_uint_eq(heard_count(&hearing, KNELL_FREE), 100);
+	hear_kind(&hearing, session, KNELL_FREE, 100);
+	hear_nothing(session);
 	ck_assert_uint_eq(heard_count(&hearing, KNELL_EXIT), 100);
 	hearing_end(&hearing);
 	close(session);
