@@ -433,8 +433,8 @@ static int sleeper(const struct knell_event *event, void *userdata)
 	return 0;
 }
 
-/* A slow watcher shows, and only that one. */
-START_TEST(test_slow_shows)
+/* Is the quick one's time less? It is not if somebody else had the CPU while it was called. */
+static bool only_slow_shows(void)
 {
 	struct story *s = story_begin();
 	struct heard heard = { 0 };
@@ -449,8 +449,17 @@ START_TEST(test_slow_shows)
 	ck_assert_uint_gt(slow.sampled, 0);
 	ck_assert_uint_ge(slow.ns, slow.sampled * 2000000);
 	ck_assert_uint_ge(slow.slowest, 2000000);
-	ck_assert_uint_lt(quick.ns, slow.ns);
 	story_end(s);
+	return quick.ns < slow.ns;
+}
+
+/* A slow watcher shows, and only that one. */
+START_TEST(test_slow_shows)
+{
+	int tries = 0;
+
+	while (!only_slow_shows())
+		ck_assert_int_lt(++tries, 5);
 }
 END_TEST
 
