@@ -218,14 +218,14 @@ START_TEST(only_what_one_may_inspect)
 			execl("/bin/sleep", "sleep", "100", (char *)NULL);
 			_exit(0);
 		}
-		for (status = 0; status < 500; status++) {
+		for (status = 0; status < 3000; status++) {
 			if (session_watch(child, pid, 0, EXITS, 0, 0) == 0)
 				break;
 			usleep(10000);
 		}
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
-		_exit(status == 500 ? 6 : 0);
+		_exit(status == 3000 ? 6 : 0);
 	}
 	ck_assert_int_eq(reap(pid), 0);
 	close(own);
@@ -250,9 +250,9 @@ START_TEST(limits)
 	ck_assert_int_eq(session_watch(sessions[1], getpid(), 0, EXITS, 3, 0), 0);
 	/* What is given up can be used again, when RCU's readers are gone. */
 	ck_assert_int_eq(session_unwatch(sessions[0], 2), 0);
-	for (i = 0; i < 500 && session_watch(sessions[0], getpid(), 0, EXITS, 4, 0); i++)
+	for (i = 0; i < 3000 && session_watch(sessions[0], getpid(), 0, EXITS, 4, 0); i++)
 		usleep(10000);
-	ck_assert_int_lt(i, 500);
+	ck_assert_int_lt(i, 3000);
 	write_text("/sys/module/knell/parameters/max_watches", "65536");
 	hearing_end(&hearing);
 	for (i = 0; i < 64; i++)
@@ -459,7 +459,7 @@ START_TEST(close_gives_all_back)
 		for (i = 0; i < 40; i++)
 			reap(pids[i]);
 	}
-	for (i = 0; i < 1000 && session_stats(keeper).watches; i++)
+	for (i = 0; i < 3000 && session_stats(keeper).watches; i++)
 		usleep(10000);
 	ck_assert_uint_eq(session_stats(keeper).watches, 0);
 	ck_assert_uint_eq(session_stats(keeper).sessions, 1);
