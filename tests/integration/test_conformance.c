@@ -733,7 +733,7 @@ END_TEST
 /* Who called the second exec, as it was told; never a wrong one. 0: it is not known. */
 static uint32_t hear_who_execed(const char *const argv[])
 {
-	const struct knell_event *first = NULL, *last = NULL;
+	size_t first = SIZE_MAX, last = 0;
 	uint32_t told;
 	struct ear ear;
 	pid_t pid;
@@ -745,18 +745,17 @@ static uint32_t hear_who_execed(const char *const argv[])
 	for (size_t i = 0; i < ear.count; i++) {
 		if (ear.all[i].kind != KNELL_EXEC)
 			continue;
-		first = first ? first : &ear.all[i];
-		last = &ear.all[i];
+		first = first < i ? first : i;
+		last = i;
 	}
 	ck_assert_uint_eq(ear.heard[KNELL_EXEC], 2);
-	ck_assert(first && last);
 	/* It had no thread but the leader: everybody knows that. */
-	ck_assert_uint_eq(first->u.exec.old_tid, (uint32_t)pid);
-	told = last->u.exec.old_tid;
+	ck_assert_uint_eq(ear.all[first].u.exec.old_tid, (uint32_t)pid);
+	told = ear.all[last].u.exec.old_tid;
 	if (told)
 		ck_assert_uint_eq(told, (uint32_t)await_number("truth", "old_tid"));
-	ck_assert_uint_eq(last->task.tid, (uint32_t)pid);
-	ck_assert_uint_eq(last->task.start, the_only(&ear, KNELL_CLONE, pid)->task.start);
+	ck_assert_uint_eq(ear.all[last].task.tid, (uint32_t)pid);
+	ck_assert_uint_eq(ear.all[last].task.start, the_only(&ear, KNELL_CLONE, pid)->task.start);
 	ear_close(&ear);
 	return told;
 }

@@ -223,13 +223,12 @@ void kill_victim(pid_t pid, int signo)
 
 pid_t start_family(void)
 {
+	static const char script[] = "sh -c 'echo up $$ >child; read x <go; $0 3; exit 4' \"$0\" &"
+				     " read x <go; exit 5";
 	pid_t pid;
 
 	ck_assert(!mkfifo("go", 0600));
-	pid = spawn(NULL, LIST("/bin/sh", "-c",
-			       "sh -c 'echo up $$ >child; read x <go; $0 3; exit 4' \"$0\" &"
-			       " read x <go; exit 5",
-			       test_program("tiny")));
+	pid = spawn(NULL, LIST("/bin/sh", "-c", script, test_program("tiny")));
 	await_number("child", "up");
 	return pid;
 }
