@@ -8,13 +8,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pty.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -25,115 +22,12 @@
 
 #include <knell/knell.h>
 
+#include "init_runs.h"
 #include "support.h"
 
 const char test_suite_name[] = "init";
 
 #define LARGEST_STATIC 708080 /* Debian 12's tini-static */
-#define MAX_WORDS      32
-
-struct init {
-	const char *as; /* the name of another init; NULL: its own */
-	const char *const *options;
-	const char *const *command;
-	struct spawn how;
-	const char *argv[MAX_WORDS];
-	pid_t pid;
-	int status;
-	char *out, *err;
-};
-
-static const char *static_init(void)
-{
-	const char *path = getenv("KNELL_TEST_INIT");
-
-	return path && *path ? path : NULL;
-}
-
-static void build_argv(struct init *init)
-{
-	const char *program = static_init() ? static_init() : test_knell();
-	size_t n = 0;
-
-	if (init->as) {
-		ck_assert(!symlink(program, init->as) || errno == EEXIST);
-		if (asprintf((char **)&init->argv[n++], "./%s", init->as) < 0)
-			ck_abort_msg("out of memory");
-	} else {
-		init->argv[n++] = program;
-		if (!static_init())
-			init->argv[n++] = "init";
-	}
-	for (size_t i = 0; init->options && init->options[i]; i++)
-		init->argv[n++] = init->options[i];
-	if (init->command)
-		init->argv[n++] = "--";
-	for (size_t i = 0; init->command && init->command[i]; i++)
-		init->argv[n++] = init->command[i];
-	ck_assert(n < MAX_WORDS);
-	init->argv[n] = NULL;
-}
-
-static void init_start(struct init *init)
-{
-	build_argv(init);
-	if (!init->how.out)
-		init->how.out = "init.out";
-	init->how.err = "init.err";
-	init->pid = spawn(&init->how, init->argv);
-}
-
-static void init_wait(struct init *init)
-{
-	init->status = await_exit(init->pid);
-	init->out = read_file(init->how.out);
-	init->err = read_file(init->how.err);
-	ck_assert(init->out && init->err);
-}
-
-static void expect(struct init *init, int code)
-{
-	ck_assert_msg(init->status == W_EXITCODE(code, 0), "wait status %#x, not exit %d:\n%s",
-		      (unsigned int)init->status, code, init->err);
-}
-
-static void run_expecting(struct init *init, int code)
-{
-	init_start(init);
-	init_wait(init);
-	expect(init, code);
-}
-
-#define RUN(code, ...)                                                                             \
-	do {                                                                                       \
-		struct init init_ = { __VA_ARGS__ };                                               \
-		run_expecting(&init_, code);                                                       \
-		free(init_.out);                                                                   \
-		free(init_.err);                                                                   \
-	} while (0)
-
-#define SHELL(script) LIST("/bin/sh", "-c", script)
-
-static void adopt(void)
-{
-	prctl(PR_SET_CHILD_SUBREAPER, 1);
-}
-
-static void await_text(const char *path, const char *text)
-{
-	double end = now() + test_seconds(30);
-
-	for (;;) {
-		char *all = read_file(path);
-		bool found = all && strstr(all, text);
-
-		free(all);
-		if (found)
-			return;
-		ck_assert_msg(now() < end, "nobody wrote '%s' to %s", text, path);
-		sleep_ms(2);
-	}
-}
 
 /* ---- status ---- */
 
@@ -361,15 +255,6 @@ START_TEST(status_file_leaves_nothing_behind)
 END_TEST
 
 /* ---- signals ---- */
-
-/* Says its name and number to "truth", and on TERM or USR1 its name to "got". */
-static void write_member(void)
-{
-	write_file("member", "trap 'echo \"$1 TERM\" >>got; exit 3' TERM\n"
-			     "trap 'echo \"$1 USR1\" >>got; exit 4' USR1\n"
-			     "echo $1 $$ >>truth\n"
-			     "while :; do sleep 0.02; done\n");
-}
 
 static const char family[] = "sh member kid & setsid sh member far & exec sh member main";
 
@@ -899,25 +784,6 @@ START_TEST(dumb_init_stops)
 }
 END_TEST
 
-/* Its own program has taken the signal: before that the signal would end it. */
-static void await_blocked(pid_t pid, int signo)
-{
-	double end = now() + test_seconds(30);
-	unsigned long long mask = 0;
-
-	while (!(mask >> (signo - 1) & 1)) {
-		char path[64], *text, *line;
-
-		ck_assert_msg(now() < end, "signal %d is not taken", signo);
-		snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-		text = read_file(path);
-		line = text ? strstr(text, "\nSigBlk:") : NULL;
-		mask = line ? strtoull(line + 8, NULL, 16) : 0;
-		free(text);
-		sleep_ms(2);
-	}
-}
-
 START_TEST(as_catatonit)
 {
 	struct init pause = { .as = "catatonit", .options = LIST("-P") };
@@ -936,14 +802,6 @@ START_TEST(as_catatonit)
 END_TEST
 
 /* ---- PID 1 ---- */
-
-static void become_first(void)
-{
-	become_first_blind();
-	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("proc", "/proc", "proc", 0, NULL) < 0)
-		_exit(199);
-}
 
 static void expect_as_first(const char *const options[], const char *script, int code)
 {

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * init_runs.h - what the tests of `knell init` share: one run of it, or of knell-init-static where
+ * KNELL_TEST_INIT names it, by its own name or by another init's.
+ */
+#ifndef KNELL_TEST_INIT_RUNS_H
+#define KNELL_TEST_INIT_RUNS_H
+
+#include <check.h>
+#include <stdlib.h>
+#include <sys/types.h>
+
+#include "support.h"
+
+#define MAX_WORDS 32
+
+struct init {
+	const char *as; /* the name of another init; NULL: its own */
+	const char *const *options;
+	const char *const *command;
+	struct spawn how;
+	const char *argv[MAX_WORDS];
+	pid_t pid;
+	int status;
+	char *out, *err;
+};
+
+const char *static_init(void); /* NULL: it is `knell init` */
+void build_argv(struct init *init);
+void init_start(struct init *init);
+void init_wait(struct init *init);
+void expect(struct init *init, int code);
+void run_expecting(struct init *init, int code);
+
+#define RUN(code, ...)                                                                             \
+	do {                                                                                       \
+		struct init init_ = { __VA_ARGS__ };                                               \
+		run_expecting(&init_, code);                                                       \
+		free(init_.out);                                                                   \
+		free(init_.err);                                                                   \
+	} while (0)
+
+#define SHELL(script) LIST("/bin/sh", "-c", script)
+
+void adopt(void); /* orphans */
+void await_text(const char *path, const char *text);
+
+/* A script, "member": says its argument and number to "truth"; on TERM or USR1 it writes to "got".
+ */
+void write_member(void);
+
+/* Its own program has taken the signal: before that the signal would end it. */
+void await_blocked(pid_t pid, int signo);
+
+/* For `prepare`: as PID 1, with a /proc of its own. */
+void become_first(void);
+
+#endif
