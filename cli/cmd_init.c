@@ -170,7 +170,8 @@ static int open_causes(struct causes *causes, const struct plugins *plugins)
 	return r;
 }
 
-static int run_with_engine(const struct init_options *options, const struct plugins *plugins)
+static int run_with_engine(const struct init_options *options, const struct init_signals *signals,
+			   const struct plugins *plugins)
 {
 	static struct causes causes;
 	struct init_source source = {
@@ -188,12 +189,12 @@ static int run_with_engine(const struct init_options *options, const struct plug
 			return STATUS_FAILED;
 		if (options->verbosity >= VERBOSE_INFO)
 			init_say("causes are not known: ", knell_last_error());
-		return init_run(options, NULL);
+		return init_run(options, signals, NULL);
 	}
 	source.fd = knell_fd(causes.engine);
 	source.inherited = causes.inherited.fds;
 	source.inherited_count = causes.inherited.count;
-	status = init_run(options, &source);
+	status = init_run(options, signals, &source);
 	knell_dispatch(causes.engine); /* the last deaths, for plugins */
 	knell_close(causes.engine);
 	free(causes.deaths);
@@ -205,6 +206,7 @@ int cmd_init(int argc, char **argv)
 {
 	struct plugins plugins = { .count = 0 };
 	struct init_options options;
+	struct init_signals signals;
 	int r = init_parse(&options, argc, argv);
 
 	if (r != 0)
@@ -213,7 +215,9 @@ int cmd_init(int argc, char **argv)
 		if (plugins_option(&plugins, options.plugins[i]) < 0)
 			return STATUS_FAILED;
 	}
+	if (init_begin(&signals) < 0)
+		return STATUS_FAILED;
 	if ((options.log_orphans && !options.pause) || plugins.count)
-		return run_with_engine(&options, &plugins);
-	return init_run(&options, NULL);
+		return run_with_engine(&options, &signals, &plugins);
+	return init_run(&options, &signals, NULL);
 }

@@ -48,10 +48,8 @@ static int ask_for_parent_death(int signo)
 static int prepare(struct init *init)
 {
 	const struct init_options *o = init->options;
-	int r = signals_take(init);
+	int r = status_open(init);
 
-	if (r == 0)
-		r = status_open(init);
 	if (r == 0)
 		r = become_subreaper(o);
 	if (r == 0)
@@ -179,11 +177,13 @@ static void finish(struct init *init)
 	status_write(init, exit_status(init));
 }
 
-int init_run(const struct init_options *options, const struct init_source *source)
+int init_run(const struct init_options *options, const struct init_signals *signals,
+	     const struct init_source *source)
 {
 	struct init init = {
 		.options = options,
 		.source = source,
+		.signals = signals,
 		.signal_fd = -1,
 		.child_fd = -1,
 		.terminal = -1,

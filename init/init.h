@@ -142,11 +142,16 @@ struct init_source {
 
 /* ---- one init ---- */
 
+/* What the command gets back: as the caller left it. */
+struct init_signals {
+	uint64_t mask;
+	struct sigaction child_action; /* SIGCHLD's */
+};
+
 struct init {
 	const struct init_options *options;
 	const struct init_source *source; /* NULL: none */
-	uint64_t mask;                    /* of signals, as the caller left it */
-	struct sigaction child_action;    /* SIGCHLD's, too */
+	const struct init_signals *signals;
 
 	int signal_fd;
 	int child_fd;       /* for SIGCHLD; -1: it is not heard */
@@ -178,11 +183,18 @@ struct init {
 	uint64_t forwarded;
 };
 
+/*
+ * signals.c: from then on signals wait for init_run(). To be called before anything that takes its
+ * time: PID 1 does not die of a signal that it has not taken, but the kernel throws it away. 0 or
+ * -errno after a complaint.
+ */
+int init_begin(struct init_signals *ret);
+
 /* init.c: runs it all; the exit status. */
-int init_run(const struct init_options *options, const struct init_source *source);
+int init_run(const struct init_options *options, const struct init_signals *signals,
+	     const struct init_source *source);
 
 /* signals.c */
-int signals_take(struct init *init);
 int signals_open(struct init *init);           /* the descriptor */
 int signals_hear_children(struct init *init);  /* SIGCHLD comes through one of its own */
 void signals_restore(const struct init *init); /* in the command, before it execs */

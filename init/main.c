@@ -27,6 +27,7 @@ static void fill_standard_fds(void)
 int main(int argc, char **argv)
 {
 	struct init_options options;
+	struct init_signals signals;
 	int r;
 
 	fill_standard_fds();
@@ -37,5 +38,5 @@ int main(int argc, char **argv)
 		init_say("--plugin: a static program cannot load it; 'knell init' can");
 		return INIT_FAILED;
 	}
-	return init_run(&options, NULL);
+	return init_begin(&signals) < 0 ? INIT_FAILED : init_run(&options, &signals, NULL);
 }

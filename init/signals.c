@@ -108,12 +108,12 @@ static int open_signalfd(uint64_t set)
  * SIGCHLD is neither blocked nor caught here: where the kernel reaps, nothing is to wake us. But it
  * must not be ignored, for then the kernel would reap where it should not.
  */
-int signals_take(struct init *init)
+int init_begin(struct init_signals *ret)
 {
 	struct sigaction heard = { .sa_handler = SIG_DFL };
 
-	if (sigaction(SIGCHLD, &heard, &init->child_action) < 0 ||
-	    change_mask(SIG_BLOCK, taken_signals(), &init->mask) < 0 ||
+	if (sigaction(SIGCHLD, &heard, &ret->child_action) < 0 ||
+	    change_mask(SIG_BLOCK, taken_signals(), &ret->mask) < 0 ||
 	    change_mask(SIG_UNBLOCK, SIGNAL_BIT(SIGCHLD), NULL) < 0) {
 		init_say("cannot take signals: ", strerror(errno));
 		return -errno;
@@ -139,8 +139,8 @@ int signals_hear_children(struct init *init)
 
 void signals_restore(const struct init *init)
 {
-	sigaction(SIGCHLD, &init->child_action, NULL);
-	change_mask(SIG_SETMASK, init->mask, NULL);
+	sigaction(SIGCHLD, &init->signals->child_action, NULL);
+	change_mask(SIG_SETMASK, init->signals->mask, NULL);
 }
 
 /* By its pidfd: where the kernel reaps, the number may be another's by now. */

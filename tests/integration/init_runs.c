@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <knell/knell.h>
+
 #include "init_runs.h"
 
 const char *static_init(void)
@@ -126,4 +128,22 @@ void become_first(void)
 	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("proc", "/proc", "proc", 0, NULL) < 0)
 		_exit(199);
+}
+
+void need_first(void)
+{
+	struct spawn how = { .prepare = become_first };
+
+	if (await_exit(spawn(&how, LIST("/bin/true"))))
+		test_skip("no pid namespace of one's own here: that needs root");
+}
+
+void need_engine(void)
+{
+	struct knell_probe probe = { 0 };
+
+	for (unsigned int i = 0; !knell_probe(i, &probe) && strcmp(probe.name, "bpf") != 0; i++)
+		;
+	if (static_init() || strcmp(probe.name, "bpf") != 0 || probe.error)
+		test_skip("it needs knell init with its engine, where the source bpf works");
 }

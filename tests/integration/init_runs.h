@@ -12,6 +12,8 @@
 
 #include "support.h"
 
+void add_peer_tests(Suite *suite); /* init_peers.c */
+
 #define MAX_WORDS 32
 
 struct init {
@@ -54,5 +56,9 @@ void await_blocked(pid_t pid, int signo);
 
 /* For `prepare`: as PID 1, with a /proc of its own. */
 void become_first(void);
+void need_first(void); /* skips where that is refused */
+
+/* Skips but for `knell init`, where the source bpf works. */
+void need_engine(void);
 
 #endif

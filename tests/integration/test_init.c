@@ -20,8 +20,6 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include <knell/knell.h>
-
 #include "init_runs.h"
 #include "support.h"
 
@@ -502,7 +500,6 @@ END_TEST
 /* Where the engine can tell it: who sent the signal. The static program has no engine. */
 START_TEST(causes_are_logged)
 {
-	struct knell_probe probe = { 0 };
 	struct init init = {
 		.options = LIST("-w", "--orphans=wait"),
 		.command = SHELL("sh -c 'echo victim $$ >truth; exec sleep 600' &"
@@ -510,10 +507,7 @@ START_TEST(causes_are_logged)
 	};
 	char sender[32];
 
-	for (unsigned int i = 0; !knell_probe(i, &probe) && strcmp(probe.name, "bpf") != 0; i++)
-		;
-	if (static_init() || strcmp(probe.name, "bpf") != 0 || probe.error)
-		test_skip("only knell init knows causes, where the source bpf works");
+	need_engine();
 	init_start(&init);
 	await_number("truth", "victim");
 	sleep_ms(200);
@@ -810,10 +804,7 @@ static void expect_as_first(const char *const options[], const char *script, int
 
 START_TEST(as_pid_1)
 {
-	struct spawn how = { .prepare = become_first };
-
-	if (await_exit(spawn(&how, SHELL("exit 0"))))
-		test_skip("no pid namespace of one's own here: that needs root");
+	need_first();
 	expect_as_first(NULL, "[ $PPID = 1 ] && exit 6", 6);
 	expect_as_first(LIST("-w"), "kill -KILL $$", 137);
 	expect_as_first(NULL, "kill -TERM 1; sleep 600", 143);
@@ -834,10 +825,8 @@ START_TEST(proc_of_another_namespace)
 		.command = SHELL("sleep 600 & exit 3"),
 		.how.prepare = become_first_blind,
 	};
-	struct spawn how = { .prepare = become_first_blind };
 
-	if (await_exit(spawn(&how, SHELL("exit 0"))))
-		test_skip("no pid namespace of one's own here: that needs root");
+	need_first();
 	run_expecting(&init, 3); /* it does not wait for the orphan, which it finds */
 	/* Not even kill(-1) is there for this one: it says so, and ends. */
 	init.how.prepare = become_blind;
@@ -1107,4 +1096,5 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, stop_key_of_dumb_init);
 	tcase_add_test(tcase, only_the_terminal_stops_us);
 	tcase_add_test(tcase, static_size);
+	add_peer_tests(suite);
 }
