@@ -36,6 +36,50 @@ static void pass_listen_pid(pid_t from)
 	setenv("LISTEN_PID", line.text, 1);
 }
 
+/* A place for the shell is there: before the command's first word is one of our own. */
+static void exec_by_shell(char *path, char **command)
+{
+	command[0] = path;
+	command[-1] = (char *)"/bin/sh";
+	execv(command[-1], command - 1);
+}
+
+/*
+ * The command has no "#!", but may be a script: all but musl's execvp() then ask the shell. This
+ * finds the file again that execvp() found.
+ */
+static void exec_script(char **command)
+{
+	const char *folder = getenv("PATH");
+	size_t len, name_len = strlen(command[0]);
+	char path[PATH_MAX];
+
+	if (strchr(command[0], '/')) {
+		exec_by_shell(command[0], command);
+		return;
+	}
+	if (!folder)
+		folder = "/usr/local/bin:/bin:/usr/bin";
+	for (;; folder += len + 1) {
+		size_t at = len = strcspn(folder, ":");
+
+		if (len + name_len + 3 <= sizeof(path)) {
+			memcpy(path, folder, len);
+			if (!len)
+				path[at++] = '.';
+			path[at++] = '/';
+			memcpy(path + at, command[0], name_len + 1);
+			execv(path, command);
+			if (errno == ENOEXEC) {
+				exec_by_shell(path, command);
+				return;
+			}
+		}
+		if (!folder[len])
+			return;
+	}
+}
+
 static _Noreturn void become_command(const struct init *init, pid_t parent)
 {
 	const struct init_options *o = init->options;
@@ -55,6 +99,8 @@ static _Noreturn void become_command(const struct init *init, pid_t parent)
 	signals_restore(init);
 	execvp(o->command[0], o->command);
 	error = errno;
+	if (error == ENOEXEC)
+		exec_script(o->command);
 	init_say("cannot run '", o->command[0], "': ", strerror(error));
 	_exit(error == ENOENT ? INIT_NOT_FOUND : INIT_NOT_EXECUTABLE);
 }
