@@ -124,12 +124,14 @@ static int poll_timeout(const struct init *init)
 /* While it rests only signals and the command's own end wake it. */
 static void sleep_once(struct init *init)
 {
-	bool rests = reap_rests(init);
+	bool rests = reap_rests(init), ended = init->dead || init->held;
 	struct pollfd fds[] = {
 		{ .fd = init->signal_fd, .events = POLLIN },
-		/* Readable when it is dead; it hangs up when it was reaped, and tells its status.
+		/*
+		 * Readable when it is dead; it hangs up when it was reaped, and tells its status.
+		 * Not while it is held: then it is readable all the time, and cannot be reaped.
 		 */
-		{ .fd = init->dead ? -1 : init->pidfd, .events = init->kernel_reaps ? 0 : POLLIN },
+		{ .fd = ended ? -1 : init->pidfd, .events = init->kernel_reaps ? 0 : POLLIN },
 		{ .fd = rests ? -1 : init->child_fd, .events = POLLIN },
 		{ .fd = rests || !init->source ? -1 : init->source->fd, .events = POLLIN },
 	};

@@ -162,6 +162,7 @@ struct init {
 	pid_t root;
 	int pidfd;             /* of the root; -1: this kernel has none */
 	bool dead;             /* the root */
+	bool held;             /* it is dead, but who traces it has not let go of it yet */
 	int status;            /* its, as wait(2) has it */
 	bool stop_asked;       /* pause: INT or TERM came */
 	bool kernel_reaps;     /* now */

@@ -22,6 +22,8 @@
 #define MANY         4                  /* orphans in one round: more are coming */
 #define REST_NS      UINT64_C(10000000) /* then they are left to pile up */
 
+#define HELD_MS 50 /* how often a command that a stranger traces is asked for */
+
 #define PROBE_MS 1000 /* only a kernel that has another idea of it needs them */
 
 #define WAIT_BY_PIDFD ((idtype_t)3) /* not in every C library */
@@ -241,6 +243,7 @@ void reap_on_pidfd(struct init *init)
 	if (!init->kernel_reaps) {
 		children_announce(init->children, init->root);
 		reap_children(init);
+		init->held = !init->dead;
 	} else if (knell_pidfd_status(init->pidfd, &status) == 0) {
 		on_end(init, status);
 	}
@@ -254,9 +257,12 @@ bool reap_rests(const struct init *init)
 int reap_timeout(const struct init *init)
 {
 	uint64_t now;
+	int ms;
 
-	if (!init->rest_until || (now = init_now()) >= init->rest_until)
-		return init->kernel_reaps ? -1 : children_timeout(init->children);
+	if (!init->rest_until || (now = init_now()) >= init->rest_until) {
+		ms = init->kernel_reaps ? -1 : children_timeout(init->children);
+		return init->held && !init->dead && (ms < 0 || ms > HELD_MS) ? HELD_MS : ms;
+	}
 	return (int)((init->rest_until - now + 999999) / 1000000);
 }
 

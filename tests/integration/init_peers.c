@@ -3,10 +3,12 @@
  * init_peers.c - what tini, dumb-init, catatonit and systemd's services count on, found where our
  * init was put in the place of another.
  */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -55,10 +57,64 @@ START_TEST(scripts_without_a_first_line)
 }
 END_TEST
 
+/* The CPU time of a process so far, in seconds. */
+static double cpu_time(pid_t pid)
+{
+	unsigned long user, system;
+	char path[64], *text, *fields;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	text = read_file(path);
+	fields = text ? strrchr(text, ')') : NULL;
+	ck_assert_msg(fields && sscanf(fields, /* NOLINT: the kernel's own text */
+				       ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+				       &user, &system) == 2,
+		      "%s", text ? text : path);
+	free(text);
+	return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* Its death is seen, but it cannot be reaped before whoever traces it lets go of it. */
+static void expect_patience(const char *option)
+{
+	struct init init = {
+		.options = LIST(option),
+		.command = SHELL("echo main $$ >truth; exec sleep 600"),
+	};
+	double before;
+	pid_t command;
+
+	unlink("truth");
+	init_start(&init);
+	command = await_number("truth", "main");
+	if (ptrace(PTRACE_SEIZE, command, NULL, NULL) < 0) {
+		kill(command, SIGKILL);
+		init_wait(&init);
+		test_skip("ptrace: %s", strerror(errno));
+	}
+	kill(command, SIGKILL);
+	ck_assert(await_state(command, "Z"));
+	before = cpu_time(init.pid);
+	sleep_ms(500);
+	before = cpu_time(init.pid) - before;
+	ck_assert_int_eq(waitpid(command, NULL, 0), command);
+	init_wait(&init);
+	expect(&init, 128 + SIGKILL);
+	ck_assert_msg(before <= 0.1, "it took %.2f s of CPU time to wait for 0.5 s", before);
+}
+
+START_TEST(traced_command)
+{
+	expect_patience("-s");
+	expect_patience("-w");
+}
+END_TEST
+
 void add_peer_tests(Suite *suite)
 {
 	TCase *tcase = test_case(suite, "peers", 60);
 
 	tcase_add_test(tcase, signals_while_it_starts);
 	tcase_add_test(tcase, scripts_without_a_first_line);
+	tcase_add_test(tcase, traced_command);
 }
