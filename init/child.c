@@ -117,7 +117,7 @@ static void close_from_to(unsigned int first, unsigned int last)
  * All but the first three, and the two of ours that are open at this time. A source has more of its
  * own, and knows which were there before.
  */
-static void close_inherited(const struct init *init)
+void child_let_go(const struct init *init)
 {
 	int low = init->terminal, high = init->status_fd;
 	unsigned int next = STDERR_FILENO + 1;
@@ -174,7 +174,7 @@ int child_start(struct init *init)
 	}
 	if (init->options->own_group)
 		setpgid(init->root, init->root); /* whoever of us is first */
-	close_inherited(init);
+	child_let_go(init);
 	/* It cannot be reaped yet, so the number is its own. */
 	init->pidfd = knell_pidfd_open(init->root);
 	if (init->pidfd < 0) {

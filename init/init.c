@@ -63,12 +63,22 @@ static int prepare(struct init *init)
 	return 0;
 }
 
+/* It may sleep for months: nobody is to wait for a pipe or a file system because of it. */
+static void rest_lightly(const struct init *init)
+{
+	child_let_go(init);
+	if (chdir("/") < 0 && init->options->verbosity >= VERBOSE_WARNINGS)
+		init_say("cannot change to /: ", strerror(errno));
+}
+
 static int start(struct init *init)
 {
 	int r = 0;
 
 	init->started = init_now();
-	if (!init->options->pause)
+	if (init->options->pause)
+		rest_lightly(init);
+	else
 		r = child_start(init);
 	if (r < 0)
 		return r;

@@ -220,6 +220,7 @@ void terminal_stop_too(struct init *init, int signo);
 
 /* child.c: 0 or -errno after a complaint. */
 int child_start(struct init *init);
+void child_let_go(const struct init *init); /* of the descriptors that were passed to us */
 
 /* reap.c */
 bool reap_by_kernel_works(void);

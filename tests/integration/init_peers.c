@@ -4,6 +4,8 @@
  * init was put in the place of another.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,6 +112,42 @@ START_TEST(traced_command)
 }
 END_TEST
 
+static int passed[2];
+
+static void pass_descriptor(void)
+{
+	dup2(passed[1], 9); /* without close-on-exec */
+}
+
+/* A pause holds nothing of its caller's: no pipe that somebody reads from, no folder. */
+START_TEST(pause_holds_nothing)
+{
+	struct init init = {
+		.as = "catatonit",
+		.options = LIST("-P"),
+		.how.prepare = pass_descriptor,
+	};
+	struct pollfd pollfd;
+	char path[64], folder[16] = "";
+	double end = now() + test_seconds(30);
+
+	ck_assert(!pipe2(passed, O_CLOEXEC));
+	init_start(&init);
+	close(passed[1]);
+	pollfd = (struct pollfd){ .fd = passed[0], .events = POLLIN };
+	ck_assert_msg(poll(&pollfd, 1, (int)test_seconds(30000)) == 1 && pollfd.revents & POLLHUP,
+		      "the pause holds it open");
+	snprintf(path, sizeof(path), "/proc/%d/cwd", (int)init.pid);
+	while (readlink(path, folder, sizeof(folder)) != 1) {
+		ck_assert_msg(now() < end, "it is not in /");
+		sleep_ms(2);
+	}
+	kill(init.pid, SIGTERM);
+	init_wait(&init);
+	expect(&init, 0);
+}
+END_TEST
+
 void add_peer_tests(Suite *suite)
 {
 	TCase *tcase = test_case(suite, "peers", 60);
@@ -117,4 +155,5 @@ void add_peer_tests(Suite *suite)
 	tcase_add_test(tcase, signals_while_it_starts);
 	tcase_add_test(tcase, scripts_without_a_first_line);
 	tcase_add_test(tcase, traced_command);
+	tcase_add_test(tcase, pause_holds_nothing);
 }
