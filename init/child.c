@@ -22,18 +22,27 @@
 
 #define MANY_FDS 65536 /* what is closed one by one where close_range(2) is not there */
 
-/* Sockets that were passed to us (LISTEN_FDS) are the command's. */
-static void pass_listen_pid(pid_t from)
+/* If it says our number it was meant for us, and is the command's. */
+static bool pass_number(const char *name, pid_t from)
 {
-	const char *value = getenv("LISTEN_PID");
+	const char *value = getenv(name);
 	struct init_line line = { .len = 0 };
 	uint32_t pid;
 
 	if (!value || !init_number(value, INT_MAX, &pid) || (pid_t)pid != from)
-		return;
+		return false;
 	line_number(&line, (uint64_t)getpid());
 	line.text[line.len] = '\0';
-	setenv("LISTEN_PID", line.text, 1);
+	setenv(name, line.text, 1);
+	return true;
+}
+
+/* Of systemd: the sockets (LISTEN_FDS), and whose signs of life it waits for. */
+static void pass_service(pid_t from)
+{
+	if (pass_number("LISTEN_PID", from))
+		unsetenv("LISTEN_PIDFDID"); /* our pidfd's; it may be missing, but not another's */
+	pass_number("WATCHDOG_PID", from);
 }
 
 /* A place for the shell is there: before the command's first word is one of our own. */
@@ -95,7 +104,7 @@ static _Noreturn void become_command(const struct init *init, pid_t parent)
 		if (init->terminal >= 0)
 			tcsetpgrp(init->terminal, getpid());
 	}
-	pass_listen_pid(parent);
+	pass_service(parent);
 	signals_restore(init);
 	execvp(o->command[0], o->command);
 	error = errno;

@@ -148,6 +148,34 @@ START_TEST(pause_holds_nothing)
 }
 END_TEST
 
+static void be_service(void)
+{
+	char pid[16];
+
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	setenv("LISTEN_PID", pid, 1);
+	setenv("LISTEN_PIDFDID", "4711", 1);
+	setenv("WATCHDOG_PID", pid, 1);
+}
+
+static void be_in_service_of_another(void)
+{
+	setenv("LISTEN_PID", "1", 1);
+	setenv("LISTEN_PIDFDID", "4711", 1);
+	setenv("WATCHDOG_PID", "1", 1);
+}
+
+/* What systemd gave to the init is the command's, and what is for another stays so. */
+START_TEST(numbers_of_a_service)
+{
+	RUN(0, .command = SHELL("[ \"$LISTEN_PID/$WATCHDOG_PID/$LISTEN_PIDFDID\" = $$/$$/ ]"),
+	    .how.prepare = be_service);
+	RUN(0, .command = SHELL("[ \"$LISTEN_PID/$WATCHDOG_PID/$LISTEN_PIDFDID\" = 1/1/4711 ]"),
+	    .how.prepare = be_in_service_of_another);
+	RUN(0, .command = SHELL("[ -z \"$LISTEN_PID$WATCHDOG_PID$LISTEN_PIDFDID\" ]"));
+}
+END_TEST
+
 void add_peer_tests(Suite *suite)
 {
 	TCase *tcase = test_case(suite, "peers", 60);
@@ -156,4 +184,5 @@ void add_peer_tests(Suite *suite)
 	tcase_add_test(tcase, scripts_without_a_first_line);
 	tcase_add_test(tcase, traced_command);
 	tcase_add_test(tcase, pause_holds_nothing);
+	tcase_add_test(tcase, numbers_of_a_service);
 }

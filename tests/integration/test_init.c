@@ -583,27 +583,6 @@ END_TEST
 
 /* ---- descriptors ---- */
 
-static void pass_sockets(void)
-{
-	char pid[16];
-
-	snprintf(pid, sizeof(pid), "%d", (int)getpid());
-	setenv("LISTEN_PID", pid, 1);
-}
-
-static void pass_sockets_to_another(void)
-{
-	setenv("LISTEN_PID", "1", 1);
-}
-
-START_TEST(listen_pid)
-{
-	RUN(0, .command = SHELL("[ $LISTEN_PID = $$ ]"), .how.prepare = pass_sockets);
-	RUN(0, .command = SHELL("[ $LISTEN_PID = 1 ]"), .how.prepare = pass_sockets_to_another);
-	RUN(0, .command = SHELL("[ -z \"$LISTEN_PID\" ]"));
-}
-END_TEST
-
 static int notify[2];
 
 static void pass_notify(void)
@@ -1080,7 +1059,6 @@ void add_tests(Suite *suite)
 	tcase_add_test(tcase, orphans_that_heard_another_signal);
 	tcase_add_test(tcase, inherited_descriptors_are_the_commands);
 	tcase_add_test(tcase, notify_socket_is_the_commands);
-	tcase_add_test(tcase, listen_pid);
 	tcase_add_test(tcase, as_tini);
 	tcase_add_test(tcase, tini_group);
 	tcase_add_test(tcase, as_dumb_init);
