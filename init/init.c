@@ -181,10 +181,12 @@ static int exit_status(const struct init *init)
 
 static void finish(struct init *init)
 {
+	int last = init->options->rewrite[SIGTERM]; /* dumb-init's own TERM, too */
+
 	if (init->options->pause)
 		return;
-	if (init->options->end_group)
-		signals_send_group(init, SIGTERM);
+	if (init->options->end_group && last)
+		signals_send_group(init, last);
 	terminal_take_back(init);
 	status_write(init, exit_status(init));
 }

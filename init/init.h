@@ -76,7 +76,7 @@ struct init_options {
 	bool subreaper;
 	bool own_session; /* the command gets one */
 	bool own_group;   /* the command gets a process group, and the terminal */
-	bool end_group;   /* TERM for the command's group when the command has ended */
+	bool end_group; /* TERM, as rewritten, for the command's group when the command has ended */
 	bool follow_stop; /* stop when a signal to stop came, and not when the command stops */
 	bool pause;       /* no command: reap until INT or TERM */
 	const char *status_file;

@@ -127,7 +127,7 @@ bool init_is_dialect(const char *argv0)
 static void set_single_child(struct init_options *o)
 {
 	o->forward = FORWARD_CHILD;
-	o->own_session = false;
+	o->own_session = o->end_group = false;
 }
 
 static void take_tini_environment(struct init_options *o)

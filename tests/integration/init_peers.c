@@ -176,6 +176,50 @@ START_TEST(numbers_of_a_service)
 }
 END_TEST
 
+/* A group of the command's own, by itself or with -c by setsid; then a member that outlives it. */
+static const char *const leader[] = {
+	"/usr/bin/setsid",
+	"/bin/sh",
+	"-c",
+	"sh member kid & while [ ! -s truth ]; do sleep 0.02; done; exit 0",
+	NULL,
+};
+
+/* What the member gets at the end; NULL: nothing. */
+static void expect_last_signal(const char *const options[], const char *const command[],
+			       const char *signal)
+{
+	struct init init = { .as = "dumb-init", .options = options, .command = command };
+	pid_t kid;
+
+	unlink("truth");
+	unlink("got");
+	adopt();
+	run_expecting(&init, 0);
+	kid = await_number("truth", "kid");
+	if (signal) {
+		await_text("got", signal);
+	} else {
+		sleep_ms(100);
+		ck_assert_msg(!file_exists("got"), "it got %s", read_file("got"));
+		kill(kid, SIGKILL);
+	}
+	await_exit(kid);
+}
+
+START_TEST(last_signal_of_dumb_init)
+{
+	write_member();
+	expect_last_signal(NULL, leader + 1, "kid TERM\n");
+	expect_last_signal(LIST("-r15:10"), leader + 1, "kid USR1\n");
+	expect_last_signal(LIST("-r15:0"), leader + 1, NULL);
+	expect_last_signal(LIST("-c"), leader, NULL);
+	expect_last_signal(LIST("-c", "-r15:10"), leader, NULL);
+	setenv("DUMB_INIT_SETSID", "0", 1);
+	expect_last_signal(NULL, leader, NULL);
+}
+END_TEST
+
 void add_peer_tests(Suite *suite)
 {
 	TCase *tcase = test_case(suite, "peers", 60);
@@ -185,4 +229,5 @@ void add_peer_tests(Suite *suite)
 	tcase_add_test(tcase, traced_command);
 	tcase_add_test(tcase, pause_holds_nothing);
 	tcase_add_test(tcase, numbers_of_a_service);
+	tcase_add_test(tcase, last_signal_of_dumb_init);
 }
