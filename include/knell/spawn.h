@@ -174,9 +174,9 @@ struct knell_spawn_options {
  * Starts a program. When this returns 0 the child runs it, and its death will be told: ret_pid
  * (may be NULL) is its pid. When it fails nothing was started and nothing is told: -ENOENT,
  * -EACCES, -E2BIG, ...: what exec or a step before it said; -EMFILE: each child needs a descriptor,
- * where the rights or the hard limit allow it one above RLIMIT_NOFILE, else one below; -EAGAIN:
- * RLIMIT_NPROC, pids.max or no pid is left; -EPERM: in a child of the application's own fork;
- * -EINVAL.
+ * where the rights or the hard limit allow it one above RLIMIT_NOFILE, else, and if that is above
+ * 65,536, one below; -EAGAIN: RLIMIT_NPROC, pids.max or no pid is left; -EPERM: in a child of the
+ * application's own fork; -EINVAL.
  */
 int knell_spawn(struct knell_nursery *nursery, pid_t *ret_pid,
 		const struct knell_spawn_options *options);

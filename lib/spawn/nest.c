@@ -16,6 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "nest.h"
@@ -23,6 +24,7 @@
 #include "thread.h"
 
 #define KEEPER_SIZE (64u << 10)
+#define HOLES       64u /* between pidfds: asked for by one system call */
 
 static void futex_wait(uint32_t *word, uint32_t value)
 {
@@ -33,6 +35,83 @@ static void futex_wake(uint32_t *word)
 {
 	syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0);
 }
+
+/* ---- numbers of pidfds ---- */
+
+/*
+ * Numbers of this process's pidfds, for all nurseries: bit n for all numbers that are n modulo
+ * NEST_ROOM. A number is known before the helper uses it: it may be killed at any moment.
+ */
+static uint64_t taken[NEST_ROOM / 64];
+static unsigned int last_taken; /* the highest that ever was */
+
+/*
+ * Where a pidfd of ours is for certain, bit n for n; set when it is there, and taken back before it
+ * goes. (A number that is taken may be somebody else's: he was first.) Only as far as numbers are
+ * the application's, too.
+ */
+static uint64_t ours[(NEST_MOST_FD + NEST_ROOM) / 64];
+static pid_t ours_of; /* whose; a forked child may have closed them all */
+
+/* The lowest that is free; -1: none. */
+static int take_number(unsigned int first)
+{
+	for (unsigned int n = first; n < first + NEST_ROOM; n++) {
+		uint64_t *word = &taken[n % NEST_ROOM / 64], bit = UINT64_C(1) << n % 64;
+		uint64_t seen = __atomic_load_n(word, __ATOMIC_RELAXED);
+
+		if (seen == UINT64_MAX)
+			n |= 63; /* to the next word */
+		else if (!(seen & bit) && !(__atomic_fetch_or(word, bit, __ATOMIC_ACQ_REL) & bit))
+			return (int)n;
+	}
+	return -1;
+}
+
+static void remember_number(unsigned int n)
+{
+	unsigned int last = __atomic_load_n(&last_taken, __ATOMIC_RELAXED);
+
+	if (n / 64 < sizeof(ours) / sizeof(ours[0]))
+		__atomic_fetch_or(&ours[n / 64], UINT64_C(1) << n % 64, __ATOMIC_RELEASE);
+	while (n > last && !__atomic_compare_exchange_n(&last_taken, &last, n, false,
+							__ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
+static void give_number_back(int fd)
+{
+	unsigned int n = (unsigned int)fd;
+
+	__atomic_fetch_and(&taken[n % NEST_ROOM / 64], ~(UINT64_C(1) << n % 64), __ATOMIC_RELEASE);
+}
+
+static void forget_number(unsigned int n)
+{
+	if (n / 64 < sizeof(ours) / sizeof(ours[0]))
+		__atomic_fetch_and(&ours[n / 64], ~(UINT64_C(1) << n % 64), __ATOMIC_RELEASE);
+}
+
+static void forget_parents_numbers(void)
+{
+	pid_t self = getpid();
+
+	if (__atomic_exchange_n(&ours_of, self, __ATOMIC_ACQ_REL) == self)
+		return;
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		__atomic_store_n(&ours[i], 0, __ATOMIC_RELAXED);
+}
+
+void nest_close_pidfd(int pidfd, bool moved)
+{
+	if (moved)
+		forget_number((unsigned int)pidfd);
+	syscall(SYS_close, pidfd); /* bare: see watch_pidfd() in home.c */
+	if (moved)
+		give_number_back(pidfd);
+}
+
+/* ---- the helper ---- */
 
 bool nest_is_dead(const struct nest *nest)
 {
@@ -100,6 +179,7 @@ int nest_open(struct nest **ret_nest, unsigned int cpu, bool by_kernel,
 	nest->trouble = trouble;
 	nest->userdata = userdata;
 	nest_identity(&nest->identity);
+	forget_parents_numbers();
 	nest->state = NEST_DONE; /* until the helper is ready for orders, or dead */
 	/* Every signal is blocked in it, and so in the helper. */
 	r = thread_start(&nest->keeper, KEEPER_SIZE, keeper_main, nest);
@@ -152,50 +232,7 @@ struct nest *nest_close(struct nest *nest)
 	return NULL;
 }
 
-/*
- * Numbers of this process's pidfds, for all nurseries: bit n for all numbers that are n modulo
- * NEST_ROOM. A number is known before the helper uses it: it may be killed at any moment.
- */
-static uint64_t taken[NEST_ROOM / 64];
-static unsigned int last_taken; /* the highest that ever was */
-
-/* The lowest that is free; -1: none. */
-static int take_number(unsigned int first)
-{
-	for (unsigned int n = first; n < first + NEST_ROOM; n++) {
-		uint64_t *word = &taken[n % NEST_ROOM / 64], bit = UINT64_C(1) << n % 64;
-		uint64_t seen = __atomic_load_n(word, __ATOMIC_RELAXED);
-
-		if (seen == UINT64_MAX)
-			n |= 63; /* to the next word */
-		else if (!(seen & bit) && !(__atomic_fetch_or(word, bit, __ATOMIC_ACQ_REL) & bit))
-			return (int)n;
-	}
-	return -1;
-}
-
-static void remember_number(unsigned int n)
-{
-	unsigned int last = __atomic_load_n(&last_taken, __ATOMIC_RELAXED);
-
-	while (n > last && !__atomic_compare_exchange_n(&last_taken, &last, n, false,
-							__ATOMIC_RELAXED, __ATOMIC_RELAXED))
-		;
-}
-
-static void give_number_back(int fd)
-{
-	unsigned int n = (unsigned int)fd;
-
-	__atomic_fetch_and(&taken[n % NEST_ROOM / 64], ~(UINT64_C(1) << n % 64), __ATOMIC_RELEASE);
-}
-
-void nest_close_pidfd(int pidfd, bool moved)
-{
-	syscall(SYS_close, pidfd); /* bare: see watch_pidfd() in home.c */
-	if (moved)
-		give_number_back(pidfd);
-}
+/* ---- children ---- */
 
 /*
  * Was the copy made? Nobody else should have this number; if he has, then hardly for a pidfd. (By
@@ -269,13 +306,79 @@ static bool uses_numbers(const struct birth *birth)
 	return false;
 }
 
+static bool is_ours(unsigned int n)
+{
+	return __atomic_load_n(&ours[n / 64], __ATOMIC_ACQUIRE) & UINT64_C(1) << n % 64;
+}
+
+/*
+ * The uppermost numbers where there is nothing but pidfds of ours: only what is above all others is
+ * not copied. A number between them that is not ours may be the application's; one that it takes
+ * from now on it takes while this child is made, who need not have that. 0: none.
+ */
+static unsigned int find_last(unsigned int first)
+{
+	unsigned int n = __atomic_load_n(&last_taken, __ATOMIC_RELAXED);
+
+	if (n >= sizeof(ours) * 8)
+		n = sizeof(ours) * 8 - 1;
+	while (n >= first && !is_ours(n))
+		n = __atomic_load_n(&ours[n / 64], __ATOMIC_RELAXED) ? n - 1 : (n & ~63u) - 1;
+	return n >= first ? n : 0;
+}
+
+/* The first of these that somebody has opened; -1: none. */
+static int find_open(struct pollfd *fds, unsigned int count)
+{
+	const struct timespec none = { 0 };
+
+	syscall(SYS_ppoll, fds, count, &none, NULL, 0);
+	for (unsigned int i = 0; i < count; i++) {
+		if (!(fds[i].revents & POLLNVAL))
+			return fds[i].fd;
+	}
+	return -1;
+}
+
+static unsigned int find_first(unsigned int first, unsigned int last)
+{
+	struct pollfd holes[HOLES];
+	unsigned int n, count = 0, budget = HOLES;
+	int open = -1;
+
+	for (n = last; n > first && budget && open < 0; n--) {
+		if (n % 64 == 0 && n >= first + 64 &&
+		    __atomic_load_n(&ours[n / 64 - 1], __ATOMIC_ACQUIRE) == UINT64_MAX) {
+			n -= 63;
+			budget += 128;
+		} else if (is_ours(n - 1)) {
+			budget += 2; /* to copy it costs more than to ask for two */
+		} else {
+			budget--;
+			holes[count++] = (struct pollfd){ .fd = (int)n - 1 };
+		}
+		if (count == HOLES) {
+			open = find_open(holes, count);
+			count = 0;
+		}
+	}
+	if (open < 0 && count)
+		open = find_open(holes, count);
+	return open < 0 ? n : (unsigned int)open + 1;
+}
+
 /* What the child is to leave behind; all is copied if the application's own may be among it. */
 static void set_numbers(const struct nest *nest, struct birth *birth)
 {
 	birth->high = nest->first_fd ? take_number(nest->first_fd) : -1;
 	birth->first_fd = nest->first_fd;
-	birth->last_fd = __atomic_load_n(&last_taken, __ATOMIC_RELAXED);
-	if (!nest->first_fd || uses_numbers(birth)) {
+	if (nest->above) {
+		birth->last_fd = __atomic_load_n(&last_taken, __ATOMIC_RELAXED);
+	} else if (nest->first_fd) {
+		birth->last_fd = find_last(nest->first_fd);
+		birth->first_fd = find_first(nest->first_fd, birth->last_fd);
+	}
+	if (!nest->first_fd || !birth->last_fd || uses_numbers(birth)) {
 		birth->first_fd = 1;
 		birth->last_fd = 0;
 	}

@@ -23,6 +23,9 @@
 /* Numbers for pidfds, where there is room: as many children as most machines have pids. */
 #define NEST_ROOM 65536u
 
+/* Where they begin, at most, if they are among the application's: above, its table gets large. */
+#define NEST_MOST_FD 16384u
+
 #define NEST_STACK ((size_t)64 << 10) /* bytes: deep enough for a system call or two */
 #define NEST_CPUS  8192u              /* CONFIG_NR_CPUS at most */
 
@@ -88,7 +91,7 @@ struct birth {
 	int high;   /* in: the number that its copy is to have; -1: none */
 	bool moved; /* it has that number */
 	bool clash; /* somebody else has it */
-	/* The numbers that pidfds of ours have, or had: the child is born without them. */
+	/* Numbers that only pidfds of ours have: the child is born without them. */
 	unsigned int first_fd, last_fd; /* first > last: none */
 	int error;                      /* of exec or of a step before it; 0: it runs */
 	enum birth_step step;           /* where */
@@ -111,6 +114,7 @@ struct nest {
 	 * them: to copy thousands, and to close them at exec, took longer than all the rest.
 	 */
 	unsigned int first_fd;
+	bool above; /* that limit: none of these numbers is the application's */
 	unsigned int cpu;
 	pid_t owner;
 	pid_t self;  /* the helper's pid; set by the helper */

@@ -39,8 +39,7 @@
 #define SIGNALS     64
 #define IGNORED     1ul /* SIG_IGN, as the kernel has it */
 #define NOT_STARTED 127
-#define LEAST_FD    256   /* below, an application may well come to use them itself */
-#define MOST_FD     16384 /* above, the table of files gets large */
+#define LEAST_FD    256 /* below, an application may well come to use them itself */
 
 /* struct sigaction as the kernel has it, where handlers have a restorer: all that we build for. */
 struct kernel_action {
@@ -126,16 +125,12 @@ static void set_mask(uint64_t mask)
 
 /* ---- in the child ---- */
 
-/*
- * Until now the files are the helper's, and so the application's. If our own pidfd found no number
- * below first_fd the application has used up all those: what is above may be its own.
- */
+/* Until now the files are the helper's, and so the application's. */
 static int leave_files(const struct birth *birth)
 {
 	if (birth->first_fd > birth->last_fd)
 		return 0; /* they were copied */
-	if ((unsigned int)birth->pidfd < birth->first_fd &&
-	    syscall(SYS_close_range, birth->first_fd, birth->last_fd, CLOSE_RANGE_UNSHARE) == 0)
+	if (syscall(SYS_close_range, birth->first_fd, birth->last_fd, CLOSE_RANGE_UNSHARE) == 0)
 		return 0;
 	return (int)syscall(SYS_unshare, CLONE_FILES); /* close_range() came with 5.9 */
 }
@@ -426,13 +421,17 @@ static bool raise_limit(const struct rlimit *old)
 }
 
 /* The numbers above the application's limit; else those that it comes to last. */
-static unsigned int find_room(const struct rlimit *limit)
+static void find_room(struct nest *nest)
 {
-	if (limit->rlim_cur <= NEST_ROOM && raise_limit(limit))
-		return (unsigned int)limit->rlim_cur;
-	if (limit->rlim_cur / 2 < LEAST_FD)
-		return 0;
-	return limit->rlim_cur / 2 < MOST_FD ? (unsigned int)(limit->rlim_cur / 2) : MOST_FD;
+	const struct rlimit *limit = &nest->identity.files;
+
+	nest->above = limit->rlim_cur <= NEST_ROOM && raise_limit(limit);
+	if (nest->above)
+		nest->first_fd = (unsigned int)limit->rlim_cur;
+	else if (limit->rlim_cur / 2 >= LEAST_FD)
+		nest->first_fd = limit->rlim_cur / 2 < NEST_MOST_FD
+					 ? (unsigned int)(limit->rlim_cur / 2)
+					 : NEST_MOST_FD;
 }
 
 static void settle(struct nest *nest)
@@ -443,7 +442,7 @@ static void settle(struct nest *nest)
 		syscall(SYS_exit_group, 1);
 	syscall(SYS_prctl, PR_SET_NAME, "knell-nursery", 0, 0, 0);
 	forget_handlers(nest);
-	nest->first_fd = find_room(&nest->identity.files);
+	find_room(nest);
 	pin(nest);
 }
 

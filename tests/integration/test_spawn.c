@@ -505,6 +505,73 @@ START_TEST(limits_and_pidfds)
 }
 END_TEST
 
+/* Opens until a descriptor is at least this, and returns it; the last one alone is inherited. */
+static int open_up_to(int least)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		ck_assert_int_ge(fd, 0);
+	} while (fd < least);
+	fcntl(fd, F_SETFD, 0);
+	return fd;
+}
+
+/* The application comes to where pidfds are or were, for no limit leaves room above its own. */
+START_TEST(pidfds_among_the_applications)
+{
+	enum {
+		LIVE = 20,
+		FIRST = 256 /* half of the limit */
+	};
+	struct rlimit few = { 2 * (rlim_t)FIRST, 2 * (rlim_t)FIRST };
+	struct knell_nursery *nursery;
+	struct knell_spawn_options o = { 0 };
+	struct heard live[LIVE];
+	int cpus[2], gate, between, above, low;
+	char script[200];
+
+	two_cpus(cpus);
+	move_to(cpus[0]);
+	ck_assert_int_eq(mkfifo("gate", 0666), 0);
+	gate = open("gate", O_RDWR | O_CLOEXEC);
+	ck_assert_int_ge(gate, 0);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	if (geteuid() == 0) {
+		ck_assert_int_eq(setresgid(65534, 65534, 65534), 0);
+		ck_assert_int_eq(setresuid(65534, 65534, 65534), 0);
+	}
+	nursery = open_nursery(_i);
+	low = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	/* One of the application's, where the fifth would be. */
+	ck_assert_int_eq(dup2(low, FIRST + 4), FIRST + 4);
+	for (int i = 0; i < LIVE; i++) {
+		/* Each lives until there is a line for it. */
+		ck_assert_int_eq(
+			try_run(nursery, &o, LIST("sh", "-c", "read line <gate"), &live[i]), 0);
+	}
+	above = open_up_to(FIRST + LIVE);
+	close(low); /* the next pidfd's own number is below */
+	snprintf(script, sizeof(script),
+		 "[ -e /proc/$$/fd/%d ] && [ -e /proc/$$/fd/%d ] && "
+		 "! ls -l /proc/$$/fd | grep -q pidfd",
+		 FIRST + 4, above);
+	ck_assert_int_eq(try_run(nursery, &o, LIST("sh", "-c", script), &live[0]), 0);
+	for (int i = 0; i < LIVE; i++)
+		ck_assert_int_eq(write(gate, "\n", 1), 1);
+	drain(nursery);
+	ck_assert_int_eq(live[0].death.status, 0);
+	/* Where they were. */
+	between = open_up_to(FIRST + 10);
+	close(gate);
+	snprintf(script, sizeof(script), "[ -e /proc/$$/fd/%d ] && [ -e /proc/$$/fd/%d ]", between,
+		 above);
+	ck_assert_int_eq(run_shell(nursery, &o, script), 0);
+	knell_nursery_close(nursery);
+}
+END_TEST
+
 START_TEST(no_more_processes)
 {
 	struct rlimit none = { 1, 1 };
@@ -667,6 +734,7 @@ void add_tests(Suite *suite)
 	tcase_add_loop_test(tcase, errors_leave_nothing, 0, MODES);
 	tcase_add_loop_test(tcase, no_more_files, 0, MODES);
 	tcase_add_loop_test(tcase, limits_and_pidfds, 0, MODES);
+	tcase_add_loop_test(tcase, pidfds_among_the_applications, 0, MODES);
 	tcase_add_loop_test(tcase, no_more_processes, 0, MODES);
 	tcase_add_loop_test(tcase, no_more_pids, 0, MODES);
 	tcase_add_loop_test(tcase, forked_child_may_not_spawn, 0, MODES);
