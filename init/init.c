@@ -96,6 +96,16 @@ static int start(struct init *init)
 
 /* ---- the loop ---- */
 
+/* A TERM that is heard again and again would begin its end anew each time. */
+static void end_all(struct init *init, int signo)
+{
+	if (signo == init->told_all && signo != SIGKILL)
+		return;
+	init->told_all = signo;
+	kill(-1, signo);
+	kill(-1, SIGCONT); /* a stopped one could not hear it */
+}
+
 static void end_orphans(struct init *init)
 {
 	uint64_t grace = init->options->grace * UINT64_C(1000000000);
@@ -105,7 +115,7 @@ static void end_orphans(struct init *init)
 		return;
 	/* Without /proc, PID 1 still knows a name for all of them. */
 	if (getpid() == 1) {
-		kill(-1, over ? SIGKILL : SIGTERM);
+		end_all(init, over ? SIGKILL : SIGTERM);
 	} else if (over) {
 		init_say("--orphans=kill: /proc does not tell who they are, so they are left");
 		init->orphans_unseen = true;

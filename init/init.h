@@ -170,6 +170,7 @@ struct init {
 	bool watch_stops;
 	bool childless;
 	bool orphans_unseen; /* those that are to be killed: we cannot find them */
+	int told_all;        /* what they were all sent, by PID 1, that cannot find them */
 
 	struct children *children;
 	struct init_line log;

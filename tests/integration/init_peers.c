@@ -220,6 +220,27 @@ START_TEST(last_signal_of_dumb_init)
 }
 END_TEST
 
+/* Without a /proc that tells who is left PID 1 sends to all: TERM once, to the stopped, too. */
+START_TEST(all_are_told_once)
+{
+	struct init init = {
+		.options = LIST("--orphans=kill", "--grace=1"),
+		.command =
+			SHELL("sh member kid & while [ ! -s truth ]; do sleep 0.02; done; exit 3"),
+		.how.prepare = become_first_blind,
+	};
+
+	need_first();
+	write_file("member", "trap 'echo TERM >>got' TERM; echo kid $$ >truth;"
+			     " while :; do sleep 0.02; done\n");
+	run_expecting(&init, 3);
+	ck_assert_str_eq(read_file("got"), "TERM\n");
+	init.options = LIST("--orphans=kill", "--grace=600");
+	init.command = SHELL("sh -c 'kill -STOP $$' & sleep 0.2; exit 3");
+	run_expecting(&init, 3); /* a grace in vain is longer than this */
+}
+END_TEST
+
 void add_peer_tests(Suite *suite)
 {
 	TCase *tcase = test_case(suite, "peers", 60);
@@ -230,4 +251,5 @@ void add_peer_tests(Suite *suite)
 	tcase_add_test(tcase, pause_holds_nothing);
 	tcase_add_test(tcase, numbers_of_a_service);
 	tcase_add_test(tcase, last_signal_of_dumb_init);
+	tcase_add_test(tcase, all_are_told_once);
 }
