@@ -388,8 +388,30 @@ static void set_numbers(const struct nest *nest, struct birth *birth)
  * A child that changes its ids before exec takes PR_SET_DUMPABLE from the memory that we all share:
  * it is given back when the child has left that memory, and by one spawner at a time, or one would
  * take for the application's what another one's child has done.
+ *
+ * The word is the owner's pid. Another process's is that of a parent which forked just then: it
+ * unlocks its own copy.
  */
-static pthread_mutex_t ids_lock = PTHREAD_MUTEX_INITIALIZER;
+static uint32_t ids_lock;
+
+static void lock_ids(void)
+{
+	uint32_t self = (uint32_t)getpid(), seen = 0;
+
+	while (!__atomic_compare_exchange_n(&ids_lock, &seen, self, false, __ATOMIC_ACQUIRE,
+					    __ATOMIC_RELAXED)) {
+		if (seen != self)
+			continue; /* now it may be taken from him */
+		futex_wait(&ids_lock, self);
+		seen = 0;
+	}
+}
+
+static void unlock_ids(void)
+{
+	__atomic_store_n(&ids_lock, 0, __ATOMIC_RELEASE);
+	futex_wake(&ids_lock);
+}
 
 static int order_birth(struct nest *nest, const struct birth *birth)
 {
@@ -397,12 +419,12 @@ static int order_birth(struct nest *nest, const struct birth *birth)
 
 	if (!(birth->options->flags & (KNELL_SPAWN_UID | KNELL_SPAWN_GID)))
 		return order(nest, NEST_SPAWN);
-	pthread_mutex_lock(&ids_lock);
+	lock_ids();
 	dumpable = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
 	r = order(nest, NEST_SPAWN);
 	if (dumpable == 1)
 		prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
-	pthread_mutex_unlock(&ids_lock);
+	unlock_ids();
 	return r;
 }
 

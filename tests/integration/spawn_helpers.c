@@ -298,6 +298,74 @@ START_TEST(dumpable_with_other_ids)
 }
 END_TEST
 
+/* Held up between birth and exec, for nobody writes to `gate` yet. */
+static void *spawn_held_up(void *arg)
+{
+	struct knell_nursery *nursery = arg;
+	const char *argv[] = { "true", NULL };
+	struct knell_file_action actions[] = {
+		{ KNELL_FILE_OPEN, 40, 0, O_WRONLY | O_CREAT, 0600, "here" },
+		{ KNELL_FILE_OPEN, 41, 0, O_RDONLY, 0, "gate" },
+	};
+	struct knell_spawn_options o = { .size = sizeof(o),
+					 .flags = KNELL_SPAWN_UID,
+					 .uid = geteuid(),
+					 .actions = actions,
+					 .action_count = 2 };
+
+	o.argv = (char *const *)(uintptr_t)argv;
+	knell_spawn(nursery, NULL, &o);
+	return NULL;
+}
+
+/* A forked child's own nursery; nothing of Check's is called in it. 0: all is well. */
+static int spawn_after_fork(void)
+{
+	const char *argv[] = { "true", NULL };
+	struct knell_spawn_options o = { .size = sizeof(o),
+					 .flags = KNELL_SPAWN_UID,
+					 .uid = geteuid() };
+	struct knell_nursery *nursery;
+	int r;
+
+	o.argv = (char *const *)(uintptr_t)argv;
+	if (knell_nursery_open(&nursery, NULL) < 0)
+		return 1;
+	r = knell_spawn(nursery, NULL, &o) == 0 && knell_nursery_drain(nursery, -1) == 0 ? 0 : 2;
+	knell_nursery_close(nursery);
+	return r;
+}
+
+/* What another thread holds when the application forks, the child waits for in vain. */
+START_TEST(fork_while_ids_change)
+{
+	struct knell_nursery *nursery = open_nursery(_i);
+	double end = now() + test_seconds(PATIENCE);
+	pthread_t thread;
+	int status;
+	pid_t pid;
+
+#ifdef __SANITIZE_THREAD__
+	test_skip("ThreadSanitizer allows no threads in the fork of a program that has some");
+#endif
+	ck_assert_int_eq(mkfifo("gate", 0600), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, spawn_held_up, nursery), 0);
+	while (!file_exists("here")) {
+		ck_assert(now() < end);
+		sleep_ms(1);
+	}
+	pid = fork();
+	if (pid == 0)
+		_exit(spawn_after_fork());
+	status = await_exit(pid);
+	close(open("gate", O_WRONLY | O_CLOEXEC));
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(status, 0);
+	drain(nursery);
+	knell_nursery_close(nursery);
+}
+END_TEST
+
 static struct knell_nursery *troubled;
 static struct heard in_trouble;
 
@@ -575,6 +643,7 @@ void add_helper_tests(Suite *suite)
 	tcase_add_loop_test(tcase, no_helper_keeps_rights, 0, MODES);
 	tcase_add_loop_test(tcase, retired_helper_ends_with_its_child, 0, MODES);
 	tcase_add_loop_test(tcase, dumpable_with_other_ids, 0, MODES);
+	tcase_add_loop_test(tcase, fork_while_ids_change, 0, MODES);
 	tcase_add_loop_test(tcase, trouble_may_spawn, 0, MODES);
 	tcase_add_loop_test(tcase, reapers_are_at_home, 0, MODES);
 	tcase_add_loop_test(tcase, slow_callback_delays_its_own_cpu, 0, MODES);
