@@ -51,7 +51,10 @@ void await_text(const char *path, const char *text);
  */
 void write_member(void);
 
-/* Its own program has taken the signal: before that the signal would end it. */
+/*
+ * It has taken the signal, which would have ended it before. Its C library may block signals for a
+ * moment, too, but that blocks all of them.
+ */
 void await_blocked(pid_t pid, int signo);
 
 /* For `prepare`: as PID 1, with a /proc of its own. */
