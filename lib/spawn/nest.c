@@ -422,8 +422,8 @@ static int order_birth(struct nest *nest, const struct birth *birth)
 	lock_ids();
 	dumpable = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
 	r = order(nest, NEST_SPAWN);
-	if (dumpable == 1)
-		prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+	if (dumpable == 0 || dumpable == 1) /* 2 cannot be set, and is what came by such a change */
+		prctl(PR_SET_DUMPABLE, dumpable, 0, 0, 0);
 	unlock_ids();
 	return r;
 }

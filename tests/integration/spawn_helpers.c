@@ -367,6 +367,35 @@ START_TEST(fork_while_ids_change)
 END_TEST
 
 static struct knell_nursery *troubled;
+#define SUID_DUMPABLE "/proc/sys/fs/suid_dumpable"
+
+/* One that must not be looked into stays so, also where who changes ids may be. */
+START_TEST(undumpable_with_other_ids)
+{
+	struct knell_nursery *nursery;
+	struct knell_spawn_options o = { .flags = KNELL_SPAWN_UID, .uid = 65534 };
+	struct heard heard;
+	char *before;
+	int r, dumpable;
+
+	if (!getenv("KNELL_VM"))
+		test_skip("fs.suid_dumpable is set in the virtual machine only (make vm-check)");
+	nursery = open_nursery(_i);
+	before = read_file(SUID_DUMPABLE);
+	ck_assert_ptr_nonnull(before);
+	write_file(SUID_DUMPABLE, "2");
+	ck_assert_int_eq(prctl(PR_SET_DUMPABLE, 0), 0);
+	r = try_run(nursery, &o, LIST("true"), &heard);
+	dumpable = prctl(PR_GET_DUMPABLE);
+	write_file(SUID_DUMPABLE, before);
+	free(before);
+	ck_assert_msg(r == 0, "%s", knell_last_error());
+	ck_assert_int_eq(dumpable, 0);
+	drain(nursery);
+	knell_nursery_close(nursery);
+}
+END_TEST
+
 static struct heard in_trouble;
 
 static void spawn_in_trouble(const char *what, void *userdata)
@@ -644,6 +673,7 @@ void add_helper_tests(Suite *suite)
 	tcase_add_loop_test(tcase, retired_helper_ends_with_its_child, 0, MODES);
 	tcase_add_loop_test(tcase, dumpable_with_other_ids, 0, MODES);
 	tcase_add_loop_test(tcase, fork_while_ids_change, 0, MODES);
+	tcase_add_loop_test(tcase, undumpable_with_other_ids, 0, MODES);
 	tcase_add_loop_test(tcase, trouble_may_spawn, 0, MODES);
 	tcase_add_loop_test(tcase, reapers_are_at_home, 0, MODES);
 	tcase_add_loop_test(tcase, slow_callback_delays_its_own_cpu, 0, MODES);
