@@ -220,24 +220,27 @@ START_TEST(last_signal_of_dumb_init)
 }
 END_TEST
 
-/* Without a /proc that tells who is left PID 1 sends to all: TERM once, to the stopped, too. */
+static void expect_ended(const char *grace, const char *script)
+{
+	RUN(3, .options = LIST("--orphans=kill", grace), .command = SHELL(script),
+	    .how.prepare = become_first_blind);
+}
+
+/*
+ * Without a /proc that tells who is left PID 1 sends to all: TERM once, to the stopped, too, and
+ * KILL to the stubborn. A grace in vain is longer than our patience.
+ */
 START_TEST(all_are_told_once)
 {
-	struct init init = {
-		.options = LIST("--orphans=kill", "--grace=1"),
-		.command =
-			SHELL("sh member kid & while [ ! -s truth ]; do sleep 0.02; done; exit 3"),
-		.how.prepare = become_first_blind,
-	};
-
 	need_first();
-	write_file("member", "trap 'echo TERM >>got' TERM; echo kid $$ >truth;"
-			     " while :; do sleep 0.02; done\n");
-	run_expecting(&init, 3);
+	write_file("member", "trap 'echo TERM >>got' TERM; echo kid $$ >truth; i=0\n"
+			     "while [ ! -s got ]; do sleep 0.02; done\n"
+			     "while [ $((i += 1)) -le 25 ]; do sleep 0.02; done\n");
+	expect_ended("--grace=600",
+		     "sh member & while [ ! -s truth ]; do sleep 0.02; done; exit 3");
 	ck_assert_str_eq(read_file("got"), "TERM\n");
-	init.options = LIST("--orphans=kill", "--grace=600");
-	init.command = SHELL("sh -c 'kill -STOP $$' & sleep 0.2; exit 3");
-	run_expecting(&init, 3); /* a grace in vain is longer than this */
+	expect_ended("--grace=600", "sh -c 'kill -STOP $$' & sleep 0.2; exit 3");
+	expect_ended("--grace=1", "trap '' TERM; sleep 600 & exit 3");
 }
 END_TEST
 
