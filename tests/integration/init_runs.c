@@ -102,7 +102,7 @@ void write_member(void)
 	write_file("member", "trap 'echo \"$1 TERM\" >>got; exit 3' TERM\n"
 			     "trap 'echo \"$1 USR1\" >>got; exit 4' USR1\n"
 			     "echo $1 $$ >>truth\n"
-			     "while :; do sleep 0.02; done\n");
+			     "while [ -e member ]; do sleep 0.02; done\n");
 }
 
 void await_blocked(pid_t pid, int signo)

@@ -47,7 +47,9 @@ void run_expecting(struct init *init, int code);
 void adopt(void); /* orphans */
 void await_text(const char *path, const char *text);
 
-/* A script, "member": says its argument and number to "truth"; on TERM or USR1 it writes to "got".
+/*
+ * A script, "member": says its argument and number to "truth"; on TERM or USR1 it writes to "got".
+ * At the latest it ends with the test's folder.
  */
 void write_member(void);
 

@@ -373,7 +373,7 @@ START_TEST(real_time_signals)
 	expect_rewritten(NULL, LIST("-rSIGRTMIN+3:USR1"), 37, 4);
 	expect_rewritten(NULL, LIST("-rRTMAX-1:USR1"), 63, 4);
 	expect_rewritten(NULL, LIST("-rSIGRTMAX:USR1"), 64, 4);
-	RUN(128 + 34, .command = SHELL("kill -34 $PPID; sleep 600"));
+	RUN(128 + 34, .command = SHELL("kill -34 $PPID; exec sleep 600"));
 	RUN(125, .options = LIST("-rRTMIN-1:USR1"), .command = LIST("/bin/true"));
 	RUN(125, .options = LIST("-rRTMIN+31:USR1"), .command = LIST("/bin/true"));
 	RUN(125, .options = LIST("-rRTMAX+1:USR1"), .command = LIST("/bin/true"));
