@@ -18,6 +18,16 @@ u32 knell_exit_signal_of(const struct task_struct *task)
 	return signal > 0 ? signal : 0;
 }
 
+/* Signals of who forks reach the child before its birth is told: it has not run, so it has them. */
+static bool has_term(const struct task_struct *task)
+{
+	const sigset_t *own = &task->pending.signal;
+	const sigset_t *shared = &task->signal->shared_pending.signal;
+	const unsigned long terms = sigmask(SIGTERM) | sigmask(SIGINT) | sigmask(SIGHUP);
+
+	return (READ_ONCE(own->sig[0]) | READ_ONCE(shared->sig[0])) & terms;
+}
+
 /* No watch is left for a process: it is counted, and so will be its death. */
 static void settle_beyond(struct knell_root *root, pid_t nr)
 {
@@ -41,6 +51,7 @@ static void settle_in(struct knell_watch *watch, struct knell_root *root,
 	}
 	knell_moment_take(&watch->birth, task);
 	watch->clone.exit_signal = knell_exit_signal_of(task);
+	watch->older_signals = has_term(task);
 }
 
 /*
@@ -61,11 +72,22 @@ struct knell_watch *knell_watch_settle(struct knell_root *root, struct knell_wat
 	}
 	settle_in(watch, root, creator, task, pid);
 	watch->found = how & KNELL_SETTLE_FOUND;
+	watch->older_signals |= watch->found;
 	if (how & KNELL_SETTLE_INHERIT)
 		watch->inherit = true;
 	watch->clone.flags = clone_flags & ~(unsigned long)CSIGNAL;
 	knell_watch_hash(watch);
 	return watch;
+}
+
+/*
+ * Is this process beyond the reserve, and its children are taken in? Who is beyond everybody's was
+ * so for itself; unless descendants are, too: then it is not known which, and all are followed.
+ */
+bool knell_passes_on(const struct knell_root *root, pid_t nr)
+{
+	return test_bit(nr, root->beyond) &&
+	       (!(root->flags & KNELL_KMOD_ALL) || READ_ONCE(root->inherits));
 }
 
 /* Is this process watched, or beyond the reserve? For sure if root->lock is held. */
@@ -81,17 +103,23 @@ static bool is_armed(const struct knell_root *root)
 	return READ_ONCE(root->armed.task) == current;
 }
 
+/* root->lock is held. */
+static void disarm(struct knell_root *root)
+{
+	if (!root->armed.task)
+		return;
+	WRITE_ONCE(root->armed.task, NULL);
+	list_add(&root->armed.watch->member, &root->reserve);
+	root->used--;
+	atomic_dec(&knell_wide);
+}
+
 void knell_root_disarm(struct knell_root *root)
 {
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&root->lock, flags);
-	if (root->armed.task) {
-		WRITE_ONCE(root->armed.task, NULL);
-		list_add(&root->armed.watch->member, &root->reserve);
-		root->used--;
-		atomic_dec(&knell_wide);
-	}
+	disarm(root);
 	raw_spin_unlock_irqrestore(&root->lock, flags);
 }
 
@@ -161,24 +189,39 @@ static struct knell_watch *settle_armed(struct knell_root *root, struct knell_wa
 	return watch;
 }
 
+/* The child of the armed thread was found before: it becomes what it would have been. */
+static void armed_was_found(struct knell_root *root, struct task_struct *child)
+{
+	struct knell_watch *watch = knell_watch_of(root, child->signal);
+
+	if (watch) {
+		WRITE_ONCE(watch->top, true);
+		WRITE_ONCE(watch->inherit, true);
+		WRITE_ONCE(watch->cookie, root->armed.cookie);
+	}
+	disarm(root);
+}
+
 /*
- * In the probe of a birth. A task can be found before: by who sets its name through /proc. Then it
- * was taken in as found.
+ * In the probe of a birth. A task can be found before, by who lost patience with its fork(2). Then
+ * it was taken in as found.
  */
 static void inherit(struct knell_root *root, struct knell_watch *creator, struct task_struct *child,
 		    unsigned long clone_flags)
 {
 	/* Of one beyond the reserve: that passes it on as a watch would. */
 	unsigned int how = creator || root->flags & KNELL_KMOD_ALL ? 0 : KNELL_SETTLE_INHERIT;
-	struct knell_watch *watch;
+	struct knell_watch *watch = NULL;
 	unsigned long flags;
+	bool has;
 
 	raw_spin_lock_irqsave(&root->lock, flags);
-	if (root->ended || knell_root_has(root, child->signal, task_pid(child)))
-		watch = NULL;
-	else if (is_armed(root))
+	has = root->ended || knell_root_has(root, child->signal, task_pid(child));
+	if (has && is_armed(root))
+		armed_was_found(root, child);
+	else if (!has && is_armed(root))
 		watch = settle_armed(root, creator, child, clone_flags);
-	else
+	else if (!has)
 		watch = knell_watch_settle(root, creator, child, task_pid(child), how, clone_flags);
 	raw_spin_unlock_irqrestore(&root->lock, flags);
 	if (watch)
@@ -193,10 +236,12 @@ static void birth_wide(struct task_struct *child, unsigned long clone_flags)
 	struct knell_root *root;
 
 	list_for_each_entry_rcu (root, &knell_wide_roots, wide_link) {
+		bool beyond = knell_passes_on(root, current->tgid);
+
+		smp_rmb(); /* Pairs with come_back(): a watch first, then no bit. */
 		creator = knell_watch_of(root, signal);
-		if (is_armed(root) || knell_root_wants(root, child, child->comm) ||
-		    (creator && READ_ONCE(creator->inherit)) ||
-		    test_bit(current->tgid, root->beyond))
+		if (beyond || is_armed(root) || knell_root_wants(root, child, child->comm) ||
+		    (creator && READ_ONCE(creator->inherit)))
 			inherit(root, creator, child, clone_flags);
 	}
 }

@@ -60,6 +60,19 @@ static inline struct pid *knell_pidfd_pid(struct file *file)
 	return get_pid(file->private_data);
 }
 
+/*
+ * Was it dumpable when it gave up its memory? Since 6.1.176, or some time before,
+ * ptrace_may_access() asks for it; older ones let pass who has no memory.
+ */
+static inline bool knell_was_dumpable(const struct task_struct *task)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 1, 176)
+	return task->user_dumpable;
+#else
+	return true;
+#endif
+}
+
 /* The process that this signal_struct belongs to; NULL: it was released. */
 static inline struct pid *knell_tgid_of(const struct signal_struct *signal)
 {

@@ -56,7 +56,7 @@ unsigned int knell_death_tell(struct knell_watch *watch)
 		return KNELL_PENDING_EXIT;
 	smp_mb__before_atomic(); /* Who claims it now tells what we wrote. */
 	clear_bit(KNELL_CLAIM_DEAD, &watch->claimed);
-	smp_mb__after_atomic(); /* Pairs with the lock in exit_notify(), before that probe. */
+	smp_mb__after_atomic(); /* Pairs with the lock in exit_notify(); else the free tells. */
 	if (all_told(watch->signal))
 		claim_dead(watch);
 	return 0;
@@ -94,7 +94,13 @@ void knell_watch_check(struct knell_watch *watch, struct task_struct *task, unsi
 /* One beyond the reserve of this root is dead. It may be told so more than once. */
 void knell_died_beyond(struct knell_root *root, pid_t nr)
 {
-	if (!test_and_clear_bit(nr, root->beyond))
+	unsigned long flags;
+	bool was;
+
+	raw_spin_lock_irqsave(&root->lock, flags); /* else it may come back meanwhile */
+	was = test_and_clear_bit(nr, root->beyond);
+	raw_spin_unlock_irqrestore(&root->lock, flags);
+	if (!was)
 		return;
 	atomic_dec(&knell_wide);
 	atomic64_inc(&root->session->lost_deaths);

@@ -132,6 +132,12 @@ bool knell_lost_any(const struct knell_session *session)
 	       atomic64_read(&session->lost_others);
 }
 
+static void tell_gap(struct knell_session *session)
+{
+	if (knell_lost_any(session) && list_empty(&session->gap.link))
+		list_add_tail(&session->gap.link, &session->ready);
+}
+
 static void fill_queue(struct knell_session *session, struct knell_watch *watch,
 		       unsigned int pending)
 {
@@ -144,8 +150,7 @@ static void fill_queue(struct knell_session *session, struct knell_watch *watch,
 	}
 	if (pending & KNELL_PENDING_FREE && watch->root->mask & KNELL_MASK(KNELL_FREE))
 		ready_add(session, watch, KNELL_ITEM_FREE);
-	if (knell_lost_any(session) && list_empty(&session->gap.link))
-		list_add_tail(&session->gap.link, &session->ready);
+	tell_gap(session);
 }
 
 /* session->lock is held. True for who shall call knell_root_end() without it. */
@@ -253,10 +258,12 @@ void knell_deliver(struct knell_watch *watch, unsigned int pending)
 	 * while another reaper is about to tell of one of its deaths.
 	 */
 	spin_lock(&session->lock);
-	if (!session->closed && !root->ended)
+	if (!session->closed && !root->ended) {
 		fill_queue(session, watch, pending);
-	else if (!session->closed)
+	} else if (!session->closed) {
 		take_stream(session); /* a line that came after the purge holds its root */
+		tell_gap(session);    /* the last one may die beyond while the root ends */
+	}
 	if (pending & last) {
 		knell_watch_unhash(watch);
 		over = atomic_dec_and_test(&root->alive);

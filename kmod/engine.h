@@ -51,6 +51,9 @@ enum knell_pending {
 	KNELL_PENDING_GAP = 16
 };
 
+/* So many ticks at most fork(2) is waited for, until it is done with a process. */
+#define KNELL_PATIENCE 25
+
 /* How a watch comes into the table: a mask. */
 enum knell_settle {
 	KNELL_SETTLE_FOUND = 1,  /* its process was there before */
@@ -116,8 +119,9 @@ struct knell_watch {
 	refcount_t refs;
 	bool hashed; /* in the table and among root->members: root->lock */
 
-	bool found; /* it lived already when it was taken in, ... */
-	bool late;  /* ... or was dead: when it died is not known */
+	bool found;         /* it lived already when it was taken in, ... */
+	bool late;          /* ... or was dead: when it died is not known */
+	bool older_signals; /* it may have got some before it had this watch */
 
 	/* Written under root->lock, and by a joiner later. */
 	u64 cookie;
@@ -174,7 +178,7 @@ struct knell_root {
 	struct hlist_node by_cookie; /* session->roots: session->lock */
 	bool ended;                  /* written under session->lock and root->lock */
 	bool purge;                  /* what is unread of it is dropped: session->lock */
-	bool rescued;                /* one came back from beyond: session->setting */
+	bool inherits;               /* of everybody's: whoever joined is followed, too */
 
 	raw_spinlock_t lock;
 	struct list_head members;
@@ -333,7 +337,6 @@ void knell_watch_unhash(struct knell_watch *watch);
 void knell_watch_put(struct knell_watch *watch);
 struct knell_watch *knell_watch_of(const struct knell_root *root,
 				   const struct signal_struct *signal);
-void knell_watch_queue(struct knell_watch *watch, unsigned int pending);
 
 /* root.c */
 int knell_roots_start(void);
@@ -355,6 +358,7 @@ u32 knell_exit_signal_of(const struct task_struct *task);
 int knell_root_arm(struct knell_root *root, bool on, u64 cookie);
 void knell_root_disarm(struct knell_root *root);
 void knell_disarm_current(void); /* in a probe */
+bool knell_passes_on(const struct knell_root *root, pid_t nr);
 bool knell_root_has(const struct knell_root *root, const struct signal_struct *signal,
 		    struct pid *pid);
 struct knell_watch *knell_watch_settle(struct knell_root *root, struct knell_watch *creator,
@@ -380,7 +384,7 @@ bool knell_root_wants(const struct knell_root *root, struct task_struct *task, c
 void knell_follow(struct task_struct *task, const char *comm);
 void knell_root_take_in(struct knell_root *root);
 int knell_root_join(struct knell_root *root, struct pid *pid,
-		    const struct knell_kmod_watch *request);
+		    const struct knell_kmod_watch *request, bool patient);
 bool knell_root_dead(struct knell_watch *watch);
 struct knell_watch *knell_root_oldest_dead(struct knell_root *root);
 void knell_session_living(struct knell_session *session);

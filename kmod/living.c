@@ -42,19 +42,28 @@ static struct knell_watch *above(const struct knell_root *root, struct task_stru
 	return watch && READ_ONCE(watch->inherit) ? watch : NULL;
 }
 
+/* Is its parent beyond the reserve, and passes on? */
+static bool below_beyond(const struct knell_root *root, struct task_struct *task)
+{
+	return knell_passes_on(root, rcu_dereference(task->real_parent)->tgid);
+}
+
 static bool belongs(const struct knell_root *root, struct task_struct *task)
 {
 	return above(root, task) || knell_root_wants(root, task, task->comm) ||
-	       test_bit(rcu_dereference(task->real_parent)->tgid, root->beyond);
+	       below_beyond(root, task);
 }
 
 /* One that is in already, but for itself alone, is now below somebody. True: that is new. */
-static bool hand_down(struct knell_watch *watch, struct knell_watch *parent)
+static bool hand_down(struct knell_root *root, struct task_struct *task)
 {
-	if (!watch || !parent || READ_ONCE(watch->inherit))
+	struct knell_watch *watch = knell_watch_of(root, task->signal);
+	struct knell_watch *parent = above(root, task);
+
+	if (!watch || READ_ONCE(watch->inherit) || !(parent || below_beyond(root, task)))
 		return false;
 	WRITE_ONCE(watch->inherit, true);
-	if (!watch->cookie)
+	if (parent && !watch->cookie)
 		WRITE_ONCE(watch->cookie, READ_ONCE(parent->cookie));
 	return true;
 }
@@ -79,6 +88,7 @@ static bool take_in_one(struct knell_root *root, struct task_struct *task, const
 	struct task_struct *parent = rcu_dereference(task->real_parent);
 	struct signal_struct *signal = task->signal;
 	struct pid *pid = knell_tgid_of(signal);
+	unsigned int how = KNELL_SETTLE_FOUND;
 	bool is_new = false, changed = false;
 	struct knell_watch *watch = NULL;
 	unsigned long flags;
@@ -86,13 +96,15 @@ static bool take_in_one(struct knell_root *root, struct task_struct *task, const
 	if (!pid)
 		return false;
 	raw_spin_lock_irqsave(&root->lock, flags);
+	if (below_beyond(root, task) && !(root->flags & KNELL_KMOD_ALL))
+		how |= KNELL_SETTLE_INHERIT;
 	if (atomic_read(&signal->live)) {
-		changed = hand_down(knell_watch_of(root, signal), above(root, task));
+		changed = hand_down(root, task);
 		is_new = !root->ended && !knell_root_has(root, signal, pid);
 	}
 	if (is_new)
 		watch = knell_watch_settle(root, knell_watch_of(root, parent->signal), task, pid,
-					   KNELL_SETTLE_FOUND, 0);
+					   how, 0);
 	if (watch)
 		strscpy(watch->birth.comm, name, sizeof(watch->birth.comm));
 	raw_spin_unlock_irqrestore(&root->lock, flags);
@@ -108,12 +120,14 @@ static bool take_in_one(struct knell_root *root, struct task_struct *task, const
  * among all tasks before task_newtask tells of it, with locked instructions in between, so either
  * the probe sees what we stored before we looked, or we see the task. While it is new the probe may
  * still come: then it is left to it, and looked at again if it was begun before what is stored now.
+ * Not for ever: fork(2) may wait for memory that a program of somebody else gives it.
  * A pass that finds nobody new is the last one. Who was reparented away before is not found.
  */
 void knell_root_take_in(struct knell_root *root)
 {
 	struct task_struct *task;
 	u64 stored = ktime_get_boottime_ns();
+	unsigned int waited = 0;
 	bool added, unsure;
 
 	do {
@@ -123,7 +137,7 @@ void knell_root_take_in(struct knell_root *root)
 		for_each_process (task) {
 			if (!belongs(root, task))
 				continue;
-			if (knell_is_new(task))
+			if (knell_is_new(task) && waited < KNELL_PATIENCE)
 				unsure |= task->start_boottime <= stored;
 			else
 				added |= take_in_one(root, task, task->comm);
@@ -131,8 +145,10 @@ void knell_root_take_in(struct knell_root *root)
 		rcu_read_unlock();
 		if (added)
 			stored = ktime_get_boottime_ns();
-		if (unsure)
+		if (unsure) {
 			schedule_timeout_uninterruptible(1);
+			waited++;
+		}
 		cond_resched();
 	} while ((added || unsure) && !READ_ONCE(root->ended) && !fatal_signal_pending(current));
 }
@@ -187,10 +203,33 @@ gone:
 static void ask_more(struct knell_watch *watch, const struct knell_kmod_watch *request)
 {
 	WRITE_ONCE(watch->top, true);
-	if (request->flags & KNELL_KMOD_SUBTREE)
+	if (request->flags & KNELL_KMOD_SUBTREE) {
+		WRITE_ONCE(watch->root->inherits, true);
 		WRITE_ONCE(watch->inherit, true);
+	}
 	if (request->cookie)
 		WRITE_ONCE(watch->cookie, request->cookie);
+}
+
+/*
+ * One that is beyond the reserve, or was not in at all, gets a watch, as found alive: there is one
+ * left. Of one that was counted before its bit goes last, so that whoever it makes finds one of
+ * both; and the count of those alive never goes down. root->lock is held.
+ */
+static struct knell_watch *come_back(struct knell_root *root, struct task_struct *task,
+				     struct pid *pid)
+{
+	bool inherit = knell_passes_on(root, pid_nr(pid)) && !(root->flags & KNELL_KMOD_ALL);
+	struct knell_watch *watch =
+		knell_watch_settle(root, NULL, task, pid,
+				   KNELL_SETTLE_FOUND | (inherit ? KNELL_SETTLE_INHERIT : 0), 0);
+
+	smp_mb__before_atomic(); /* Pairs with birth_wide(). */
+	if (test_and_clear_bit(pid_nr(pid), root->beyond)) {
+		atomic_dec(&knell_wide);
+		atomic_dec(&root->alive);
+	}
+	return watch;
 }
 
 /*
@@ -198,8 +237,8 @@ static void ask_more(struct knell_watch *watch, const struct knell_kmod_watch *r
  * the probe of its birth, as in knell_root_take_in().
  */
 static int join(struct knell_root *root, struct task_struct *leader, struct pid *pid,
-		const struct knell_kmod_watch *request, struct knell_watch **ret_watch,
-		bool *ret_new)
+		const struct knell_kmod_watch *request, bool patient,
+		struct knell_watch **ret_watch, bool *ret_new)
 {
 	struct knell_watch *watch;
 	unsigned long flags;
@@ -210,12 +249,12 @@ static int join(struct knell_root *root, struct task_struct *leader, struct pid 
 	*ret_new = !watch;
 	if (root->ended)
 		error = -ENOENT;
-	else if (!watch && knell_is_new(leader))
+	else if (!watch && patient && knell_is_new(leader))
 		error = -EAGAIN;
-	else if (!watch && (list_empty(&root->reserve) || test_bit(pid_nr(pid), root->beyond)))
+	else if (!watch && list_empty(&root->reserve))
 		error = -ENOSPC;
 	else if (!watch)
-		watch = knell_watch_settle(root, NULL, leader, pid, KNELL_SETTLE_FOUND, 0);
+		watch = come_back(root, leader, pid);
 	if (!error && !refcount_inc_not_zero(&watch->refs))
 		error = -EALREADY; /* cannot be: the table counts it */
 	if (!error)
@@ -228,11 +267,11 @@ static int join(struct knell_root *root, struct task_struct *leader, struct pid 
 /*
  * A process joins a wide root, dead or alive: if it is not in, it is told alive, and dead if it is
  * a zombie. -EALREADY: its exit was read before. -ESRCH: it is released. -ENOSPC: no watch is left.
- * -EAGAIN: it is being made. Who leads it is asked here, for whoever did before may be released,
- * and its parent be freed.
+ * -EAGAIN: it is being made, and we are patient. Who leads it is asked here, for whoever did before
+ * may be released, and its parent be freed.
  */
 int knell_root_join(struct knell_root *root, struct pid *pid,
-		    const struct knell_kmod_watch *request)
+		    const struct knell_kmod_watch *request, bool patient)
 {
 	struct task_struct *leader;
 	struct knell_watch *watch;
@@ -242,7 +281,7 @@ int knell_root_join(struct knell_root *root, struct pid *pid,
 	rcu_read_lock();
 	leader = pid_task(pid, PIDTYPE_TGID);
 	if (leader)
-		error = join(root, leader, pid, request, &watch, &is_new);
+		error = join(root, leader, pid, request, patient, &watch, &is_new);
 	if (!error) {
 		if (is_new)
 			error = settle_joined(watch, leader);
@@ -252,6 +291,12 @@ int knell_root_join(struct knell_root *root, struct pid *pid,
 	}
 	rcu_read_unlock();
 	return error;
+}
+
+/* Half of the reserve. */
+static u32 most_dead(const struct knell_root *root)
+{
+	return (root->places - 1) / 2;
 }
 
 /* Its exit is told: it waits for its free. True: too many do. */
@@ -267,7 +312,7 @@ bool knell_root_dead(struct knell_watch *watch)
 		root->dead_count++;
 		list_move_tail(&watch->member, &root->dead);
 	}
-	many = root->dead_count > root->places / 2;
+	many = root->dead_count > most_dead(root);
 	raw_spin_unlock_irqrestore(&root->lock, flags);
 	return many;
 }
@@ -279,7 +324,7 @@ struct knell_watch *knell_root_oldest_dead(struct knell_root *root)
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&root->lock, flags);
-	if (root->dead_count > root->places / 2) {
+	if (root->dead_count > most_dead(root)) {
 		watch = list_first_entry(&root->dead, struct knell_watch, member);
 		refcount_inc(&watch->refs); /* the table counts it */
 		watch->dead = false;
@@ -290,14 +335,9 @@ struct knell_watch *knell_root_oldest_dead(struct knell_root *root)
 	return watch;
 }
 
-/*
- * One that lives, and was beyond the reserve, gets a watch, if there is one now: found alive. Its
- * bit goes before its watch comes, and a birth's probe looks at both without root->lock, so it may
- * find neither: take_in_rescued() comes later.
- */
+/* One that lives, and was beyond the reserve, gets a watch, if there is one now: found alive. */
 static void rescue(struct knell_root *root, struct task_struct *task)
 {
-	unsigned int inherit = root->flags & KNELL_KMOD_ALL ? 0 : KNELL_SETTLE_INHERIT;
 	struct pid *pid = knell_tgid_of(task->signal);
 	struct knell_watch *watch = NULL;
 	unsigned long flags;
@@ -306,44 +346,11 @@ static void rescue(struct knell_root *root, struct task_struct *task)
 		return;
 	raw_spin_lock_irqsave(&root->lock, flags);
 	if (!root->ended && !list_empty(&root->reserve) && atomic_read(&task->signal->live) &&
-	    test_and_clear_bit(pid_nr(pid), root->beyond)) {
-		atomic_dec(&knell_wide);
-		atomic_dec(&root->alive); /* it is counted again: */
-		watch = knell_watch_settle(root, NULL, task, pid, KNELL_SETTLE_FOUND | inherit, 0);
-	}
+	    test_bit(pid_nr(pid), root->beyond))
+		watch = come_back(root, task, pid);
 	raw_spin_unlock_irqrestore(&root->lock, flags);
-	if (!watch)
-		return;
-	root->rescued = true;
-	knell_watch_check(watch, task, KNELL_PENDING_BIRTH);
-}
-
-/* A root of this session of which one was rescued, counted; it is marked no more. */
-static struct knell_root *rescued_root(const struct knell_session *session)
-{
-	struct knell_root *root, *found = NULL;
-
-	rcu_read_lock();
-	list_for_each_entry_rcu (root, &knell_wide_roots, wide_link)
-		if (root->session == session && root->rescued &&
-		    refcount_inc_not_zero(&root->refs)) {
-			root->rescued = false;
-			found = root;
-			break;
-		}
-	rcu_read_unlock();
-	return found;
-}
-
-/* Whoever was born by one that was rescued, in that moment. */
-static void take_in_rescued(const struct knell_session *session)
-{
-	struct knell_root *root;
-
-	while ((root = rescued_root(session))) {
-		knell_root_take_in(root);
-		knell_root_put(root);
-	}
+	if (watch)
+		knell_watch_check(watch, task, KNELL_PENDING_BIRTH);
 }
 
 /* Of this process, which lives: all watches of a session, and what it could not watch. */
@@ -371,5 +378,4 @@ void knell_session_living(struct knell_session *session)
 		if (atomic_read(&task->signal->live) && !knell_is_new(task))
 			living_one(session, task);
 	rcu_read_unlock();
-	take_in_rescued(session);
 }

@@ -50,7 +50,7 @@ static void wake(void)
 		this_cpu_inc(reapers.wakeups);
 }
 
-/* In a probe, in an RCU section; the watch was found in the table. */
+/* In an RCU section, with preemption off; the watch was found in the table, or is a root's own. */
 void knell_reap_queue(struct knell_watch *watch, unsigned int pending)
 {
 	if (atomic_fetch_or(pending, &watch->pending))

@@ -181,26 +181,25 @@ int knell_root_begin(struct knell_root *root, struct task_struct *leader, struct
 	rcu_read_lock();
 	knell_watch_init(self, root, leader, pid); /* its refs are the table's, or ours */
 	self->top = true;
+	self->found = true;
+	self->older_signals = true;
+	self->birth_told = !(root->flags & KNELL_KMOD_FOUND);
 	refcount_inc(&root->refs);
 	task = pid_task(pid, PIDTYPE_TGID);
 	if (!task || !atomic_read(&self->signal->live)) {
 		rcu_read_unlock();
 		return -ESRCH;
 	}
-	if (root->flags & KNELL_KMOD_FOUND) {
-		self->found = true;
-		self->clone.exit_signal = knell_exit_signal_of(task);
+	self->clone.exit_signal = knell_exit_signal_of(task);
+	if (!self->birth_told)
 		knell_moment_take(&self->birth, task);
-	} else {
-		self->birth_told = true;
-	}
 	refcount_inc(&self->refs); /* the root's, until it is ended */
 	atomic_set(&root->alive, 2);
 	root_store(root);
 	raw_spin_lock_irqsave(&root->lock, flags);
 	knell_watch_hash(self);
 	raw_spin_unlock_irqrestore(&root->lock, flags);
-	knell_watch_check(self, task, self->found ? KNELL_PENDING_BIRTH : 0);
+	knell_watch_check(self, task, self->birth_told ? 0 : KNELL_PENDING_BIRTH);
 	rcu_read_unlock();
 	return 0;
 }

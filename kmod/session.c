@@ -285,6 +285,8 @@ static bool may_inspect(struct task_struct *task)
 	mm = task->mm;
 	if (may && mm && get_dumpable(mm) != SUID_DUMP_USER)
 		may = ns_capable(mm->user_ns, CAP_SYS_PTRACE);
+	else if (may && !mm && !knell_was_dumpable(task))
+		may = capable(CAP_SYS_PTRACE);
 	task_unlock(task);
 	return may;
 }
@@ -482,14 +484,16 @@ static void make_room(void)
 	}
 }
 
-/* Whoever is being made is waited for: fork(2) is about to return. */
+/* Whoever is being made is waited for, for a while: fork(2) is about to return. */
 static int join_made(struct knell_root *root, const struct knell_kmod_watch *request,
 		     struct pid *pid)
 {
+	unsigned int waited = 0;
 	int error;
 
-	while ((error = knell_root_join(root, pid, request)) == -EAGAIN) {
+	while ((error = knell_root_join(root, pid, request, waited < KNELL_PATIENCE)) == -EAGAIN) {
 		schedule_timeout_killable(1);
+		waited++;
 		if (fatal_signal_pending(current))
 			return -ERESTARTSYS;
 	}

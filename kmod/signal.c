@@ -133,7 +133,7 @@ void knell_fill_cause(struct knell_event *event, const struct knell_watch *watch
 
 	if (heard && note->signo)
 		fill_signal(&exit->last_term, note, same_ns);
-	else if (!heard || watch->found)
+	else if (!heard || watch->older_signals)
 		event->unknown |= KNELL_U_TERM;
 	if (!signo)
 		return;

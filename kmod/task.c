@@ -118,12 +118,16 @@ static bool usage_now(struct knell_usage *usage, u64 *ret_runtime, struct task_s
 void knell_death_take(struct knell_death *death, struct task_struct *task)
 {
 	struct signal_struct *signal = task->signal;
+	const struct cred *cred;
 	int tries = 3;
 
 	knell_moment_take(&death->at, task);
-	/* task may be any thread of the process; its name is the leader's. */
+	/* task may be any thread of the process; the name and the ids are the leader's. */
 	memcpy(death->at.comm, task->group_leader->comm, sizeof(death->at.comm));
 	death->at.comm[sizeof(death->at.comm) - 1] = '\0';
+	cred = rcu_dereference(task->group_leader->real_cred);
+	death->at.uid = __kuid_val(cred->euid);
+	death->at.gid = __kgid_val(cred->egid);
 	if (signal->flags & SIGNAL_GROUP_EXIT)
 		death->status = signal->group_exit_code;
 	else

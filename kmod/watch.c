@@ -67,6 +67,7 @@ void knell_watch_init(struct knell_watch *watch, struct knell_root *root,
 	watch->start = leader->start_boottime;
 	watch->found = false;
 	watch->late = false;
+	watch->older_signals = false;
 	watch->cookie = root->cookie;
 	watch->inherit = root->flags & KNELL_KMOD_SUBTREE;
 	watch->top = false;
@@ -169,12 +170,4 @@ struct knell_watch *knell_watch_of(const struct knell_root *root,
 		if (watch->root == root)
 			return watch;
 	return NULL;
-}
-
-/* As knell_reap_queue(), for who is not in a probe. */
-void knell_watch_queue(struct knell_watch *watch, unsigned int pending)
-{
-	preempt_disable();
-	knell_reap_queue(watch, pending);
-	preempt_enable();
 }

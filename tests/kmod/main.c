@@ -64,6 +64,7 @@ static const struct {
 	{ "living", add_living_tests },   { "task", add_task_tests },
 	{ "wide", add_wide_tests },       { "samples", add_sample_tests },
 	{ "table", add_table_tests },     { "joining", add_joining_tests },
+	{ "edges", add_edge_tests },
 };
 
 static int hold(void)

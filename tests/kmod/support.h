@@ -116,6 +116,7 @@ void add_tree_tests(Suite *suite);
 void add_session_tests(Suite *suite);
 void add_living_tests(Suite *suite);
 void add_joining_tests(Suite *suite);
+void add_edge_tests(Suite *suite);
 void add_wide_tests(Suite *suite);
 void add_module_tests(Suite *suite);
 void add_input_tests(Suite *suite);
