@@ -59,8 +59,9 @@ int knell_nursery_open(struct knell_nursery **ret_nursery,
 
 /*
  * Ends it: returns when every callback has returned, and none is called any more. Children that
- * live go on, as orphans. Not from a callback, and not while another thread spawns. NULL is
- * allowed. Returns NULL.
+ * live go on, as orphans. Not from a callback, and not while another thread spawns. Before the
+ * application closes descriptors that it does not know: else no death is told any more, and a
+ * thread that nobody can wake is left behind. NULL is allowed. Returns NULL.
  */
 struct knell_nursery *knell_nursery_close(struct knell_nursery *nursery);
 
@@ -176,7 +177,7 @@ struct knell_spawn_options {
  * -EACCES, -E2BIG, ...: what exec or a step before it said; -EMFILE: each child needs a descriptor,
  * where the rights or the hard limit allow it one above RLIMIT_NOFILE, else, and if that is above
  * 65,536, one below; -EAGAIN: RLIMIT_NPROC, pids.max or no pid is left; -EPERM: in a child of the
- * application's own fork; -EINVAL.
+ * application's own fork; -EBADF: the application has closed the nursery's descriptors; -EINVAL.
  */
 int knell_spawn(struct knell_nursery *nursery, pid_t *ret_pid,
 		const struct knell_spawn_options *options);

@@ -6,6 +6,7 @@
  * one. Either way it costs the same however many live.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
@@ -13,8 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cpu.h"
@@ -27,6 +29,13 @@
 #define LATE_MS     50           /* how often those are asked for that a stranger traces */
 #define REAPER_SIZE (256u << 10) /* stack: callbacks are the application's */
 
+enum reaper_state {
+	REAPER_AWAKE,
+	REAPER_ASLEEP, /* by itself: until it is awake it touches nothing of ours */
+	REAPER_LEFT,   /* by who closes the nursery: it must not wake up any more */
+	REAPER_ENDED
+};
+
 /* NOLINTNEXTLINE(readability-non-const-parameter): written by the builtin */
 static void count(uint64_t *counter)
 {
@@ -34,12 +43,72 @@ static void count(uint64_t *counter)
 	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
 }
 
-static void wake(const struct home *home)
-{
-	const uint64_t one = 1;
-	ssize_t n = write(home->wake_fd, &one, sizeof(one));
+/* ---- descriptors ---- */
 
+/*
+ * The application may close what it does not know, and get the numbers for files of its own: these
+ * we must not touch. A pipe's inode says whether it is ours; the epoll set is if our pipe is in it.
+ */
+static bool is_pipe(const struct home *home, int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && st.st_ino == home->wake_ino && st.st_dev == home->wake_dev;
+}
+
+static bool still_ours(const struct home *home)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+
+	return is_pipe(home, home->wake_fds[0]) &&
+	       epoll_ctl(home->epoll_fd, EPOLL_CTL_MOD, home->wake_fds[0], &event) == 0;
+}
+
+/* False: it cannot be woken any more. */
+static bool wake(const struct home *home)
+{
+	ssize_t n;
+
+	if (!is_pipe(home, home->wake_fds[0]) || !is_pipe(home, home->wake_fds[1]))
+		return false;
+	n = write(home->wake_fds[1], "", 1);
 	(void)n; /* full: it is readable already */
+	return true;
+}
+
+static void close_fds(struct home *home)
+{
+	if (home->epoll_fd >= 0 && still_ours(home))
+		close(home->epoll_fd);
+	for (int i = 0; i < 2; i++) {
+		if (is_pipe(home, home->wake_fds[i]))
+			close(home->wake_fds[i]);
+		home->wake_fds[i] = -1;
+	}
+	home->epoll_fd = -1;
+}
+
+static int open_fds(struct home *home)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	struct stat st;
+	int r;
+
+	if (pipe2(home->wake_fds, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	fstat(home->wake_fds[0], &st);
+	home->wake_dev = st.st_dev;
+	home->wake_ino = st.st_ino;
+	home->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (home->epoll_fd >= 0 &&
+	    epoll_ctl(home->epoll_fd, EPOLL_CTL_ADD, home->wake_fds[0], &event) == 0)
+		return 0;
+	r = -errno;
+	if (home->epoll_fd >= 0)
+		close(home->epoll_fd);
+	home->epoll_fd = -1;
+	close_fds(home);
+	return r;
 }
 
 /* ---- helpers ---- */
@@ -326,13 +395,13 @@ void home_look(struct home *home, const struct nest_identity *now)
 
 static void take_events(struct home *home, const struct epoll_event *events, int n)
 {
-	uint64_t ignored;
+	char ignored[64];
 
 	for (int i = 0; i < n; i++) {
 		if (events[i].data.ptr) {
 			died(home, events[i].data.ptr, events[i].events & EPOLLHUP);
 		} else {
-			ssize_t got = read(home->wake_fd, &ignored, sizeof(ignored));
+			ssize_t got = read(home->wake_fds[0], ignored, sizeof(ignored));
 
 			(void)got;
 		}
@@ -367,11 +436,25 @@ static void end_retired(struct home *home)
 	pthread_mutex_unlock(&home->lock);
 }
 
+/* False: the nursery was closed meanwhile, and nothing of it may be touched but this word. */
+static bool doze(struct home *home, struct epoll_event *events, int *ret_n)
+{
+	uint32_t asleep = REAPER_ASLEEP;
+	int epoll_fd = home->epoll_fd, timeout = home->late_count ? LATE_MS : -1;
+
+	/* Release: what callbacks did. Pairs with leave_asleep(). */
+	__atomic_store_n(&home->reaper, REAPER_ASLEEP, __ATOMIC_RELEASE);
+	*ret_n = epoll_wait(epoll_fd, events, BATCH, timeout);
+	return __atomic_compare_exchange_n(&home->reaper, &asleep, REAPER_AWAKE, false,
+					   __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
 static void *reaper_main(void *arg)
 {
 	struct home *home = arg;
 	struct epoll_event events[BATCH];
 	char name[16];
+	bool ours;
 	int n;
 
 	__atomic_store_n(&home->tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
@@ -379,13 +462,16 @@ static void *reaper_main(void *arg)
 	pthread_setname_np(pthread_self(), name);
 	home->displaced = !cpu_pin(home->cpu);
 	do {
-		n = epoll_wait(home->epoll_fd, events, BATCH, home->late_count ? LATE_MS : -1);
+		if (!doze(home, events, &n))
+			return NULL;
 		count(&home->wakeups);
 		/* To empty: what dies meanwhile needs no wake-up. */
-		while (n > 0) {
+		while ((ours = still_ours(home)) && n > 0) {
 			take_events(home, events, n);
 			n = epoll_wait(home->epoll_fd, events, BATCH, 0);
 		}
+		if (!ours)
+			break;
 		if (home->late_count)
 			ask_again(home);
 		end_retired(home);
@@ -393,37 +479,45 @@ static void *reaper_main(void *arg)
 			look_where_we_are(home);
 	} while (!may_leave(home));
 	__atomic_store_n(&home->tid, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&home->reaper, REAPER_ENDED, __ATOMIC_RELEASE);
 	return NULL;
 }
 
 /* ---- starting and ending ---- */
 
-static void close_fds(struct home *home)
-{
-	if (home->epoll_fd >= 0)
-		close(home->epoll_fd);
-	if (home->wake_fd >= 0)
-		close(home->wake_fd);
-	home->epoll_fd = -1;
-	home->wake_fd = -1;
-}
-
 static int start(struct home *home)
 {
-	struct epoll_event event = { .events = EPOLLIN };
-	int r;
+	int r = open_fds(home);
 
-	home->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	home->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (home->epoll_fd < 0 || home->wake_fd < 0 ||
-	    epoll_ctl(home->epoll_fd, EPOLL_CTL_ADD, home->wake_fd, &event) < 0)
-		r = -errno;
-	else
-		r = thread_start(&home->thread, REAPER_SIZE, reaper_main, home);
+	__atomic_store_n(&home->reaper, REAPER_AWAKE, __ATOMIC_RELEASE);
+	if (r < 0)
+		return r;
+	r = thread_start(&home->thread, REAPER_SIZE, reaper_main, home);
 	if (r < 0)
 		close_fds(home);
 	home->running = r == 0;
 	return r;
+}
+
+/*
+ * It sleeps, and nothing can wake it: it never touches anything of ours again. True: it sleeps on
+ * when we are gone. False: it has ended, for it was awake, and saw that its descriptors are lost.
+ */
+static bool leave_asleep(struct home *home)
+{
+	const struct timespec moment = { .tv_nsec = 1000000 };
+
+	for (;;) {
+		uint32_t state = REAPER_ASLEEP;
+
+		/* Acquire: what its callbacks did. */
+		if (__atomic_compare_exchange_n(&home->reaper, &state, REAPER_LEFT, false,
+						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+			return true;
+		if (state == REAPER_ENDED)
+			return false;
+		nanosleep(&moment, NULL); /* a callback runs */
+	}
 }
 
 /* Its thread has ended, or ends now. */
@@ -431,7 +525,10 @@ static void end(struct home *home)
 {
 	if (!home->running)
 		return;
-	pthread_join(home->thread, NULL);
+	if (home->lost && leave_asleep(home))
+		pthread_detach(home->thread);
+	else
+		pthread_join(home->thread, NULL);
 	home->running = false;
 	home->ended = false;
 	home->displaced = false;
@@ -446,8 +543,12 @@ int home_ready(struct home *home, bool *ret_replaced)
 
 	if (home->ended)
 		end(home);
-	if (!home->running)
+	if (!home->running) {
 		r = start(home);
+	} else if (!still_ours(home)) {
+		nest_forget_numbers();
+		return -EBADF;
+	}
 	return r < 0 ? r : ready_nest(home, ret_replaced);
 }
 
@@ -460,7 +561,8 @@ static struct home *make_home(struct knell_nursery *nursery, unsigned int cpu)
 	home->nursery = nursery;
 	home->cpu = cpu;
 	home->epoll_fd = -1;
-	home->wake_fd = -1;
+	home->wake_fds[0] = -1;
+	home->wake_fds[1] = -1;
 	pthread_mutex_init(&home->lock, NULL);
 	pthread_mutex_init(&home->list_lock, NULL);
 	return home;
@@ -492,7 +594,9 @@ void home_stop(struct home *home)
 	pthread_mutex_unlock(&home->lock);
 	if (home->running) {
 		__atomic_store_n(&home->stop, true, __ATOMIC_RELEASE);
-		wake(home);
+		home->lost = !wake(home);
+		if (home->lost)
+			nest_forget_numbers();
 		end(home);
 	}
 }
@@ -505,9 +609,12 @@ void home_free(struct home *home)
 		return;
 	while ((child = home->first) != NULL) {
 		home->first = child->next;
-		nest_close_pidfd(child->pidfd, child->moved);
+		if (!home->lost)
+			nest_close_pidfd(child->pidfd, child->moved);
 		free(child);
 	}
+	if (home->reaper == REAPER_LEFT)
+		return; /* it has this memory */
 	pthread_mutex_destroy(&home->list_lock);
 	pthread_mutex_destroy(&home->lock);
 	free(home);

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <knell/spawn.h>
 
@@ -54,8 +55,12 @@ struct home {
 	pthread_t thread;
 	pid_t tid;
 	int epoll_fd;
-	int wake_fd;
+	int wake_fds[2]; /* a pipe: its inode is nobody else's, unlike an eventfd's */
+	dev_t wake_dev;
+	ino_t wake_ino;
+	uint32_t reaper; /* enum reaper_state in home.c */
 	bool stop;
+	bool lost; /* the application closed our descriptors: their numbers are not ours */
 	uint32_t late_count;
 
 	pthread_mutex_t list_lock;
@@ -78,7 +83,7 @@ struct home *home_of(struct knell_nursery *nursery, unsigned int cpu);
 
 /*
  * Its reaper and a helper with the caller's identity are there afterwards; another one had to give
- * way for it. Under `lock`.
+ * way for it. -EBADF: the application closed our descriptors. Under `lock`.
  */
 int home_ready(struct home *home, bool *ret_replaced);
 

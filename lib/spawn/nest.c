@@ -92,12 +92,8 @@ static void forget_number(unsigned int n)
 		__atomic_fetch_and(&ours[n / 64], ~(UINT64_C(1) << n % 64), __ATOMIC_RELEASE);
 }
 
-static void forget_parents_numbers(void)
+void nest_forget_numbers(void)
 {
-	pid_t self = getpid();
-
-	if (__atomic_exchange_n(&ours_of, self, __ATOMIC_ACQ_REL) == self)
-		return;
 	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
 		__atomic_store_n(&ours[i], 0, __ATOMIC_RELAXED);
 }
@@ -179,7 +175,8 @@ int nest_open(struct nest **ret_nest, unsigned int cpu, bool by_kernel,
 	nest->trouble = trouble;
 	nest->userdata = userdata;
 	nest_identity(&nest->identity);
-	forget_parents_numbers();
+	if (__atomic_exchange_n(&ours_of, nest->owner, __ATOMIC_ACQ_REL) != nest->owner)
+		nest_forget_numbers();
 	nest->state = NEST_DONE; /* until the helper is ready for orders, or dead */
 	/* Every signal is blocked in it, and so in the helper. */
 	r = thread_start(&nest->keeper, KEEPER_SIZE, keeper_main, nest);

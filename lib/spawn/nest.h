@@ -158,6 +158,10 @@ bool nest_kill(int pidfd);
 /* Closes the pidfd of a child, and gives its number back. */
 void nest_close_pidfd(int pidfd, bool moved);
 
+/* Who knows that the application has closed pidfds of ours: later children inherit what is there.
+ */
+void nest_forget_numbers(void);
+
 /* Waits for a dead child. Its status, or NEST_STATUS_*. */
 #define NEST_STATUS_UNKNOWN (-1) /* the helper is dead, or it is no child of it */
 #define NEST_STATUS_LATER   (-2) /* a stranger traces it, and has not let it go yet */

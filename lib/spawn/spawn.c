@@ -372,6 +372,9 @@ static int make_child(struct home *home, struct birth *birth, struct child *chil
 		bool replaced = false;
 
 		r = home_ready(home, &replaced);
+		if (r == -EBADF)
+			return knell_fail(r, "the nursery's descriptors were closed behind its "
+					     "back: close it, and open another one");
 		if (r < 0)
 			return knell_fail(r, "cannot start a nursery helper: %s", strerror(-r));
 		if (replaced)

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -366,7 +367,6 @@ START_TEST(fork_while_ids_change)
 }
 END_TEST
 
-static struct knell_nursery *troubled;
 #define SUID_DUMPABLE "/proc/sys/fs/suid_dumpable"
 
 /* One that must not be looked into stays so, also where who changes ids may be. */
@@ -396,6 +396,7 @@ START_TEST(undumpable_with_other_ids)
 }
 END_TEST
 
+static struct knell_nursery *troubled;
 static struct heard in_trouble;
 
 static void spawn_in_trouble(const char *what, void *userdata)
@@ -662,6 +663,71 @@ START_TEST(close_while_children_live)
 }
 END_TEST
 
+#define MOST_FDS 30000
+
+/* An application that closes all it does not know, and opens as much: files, or eventfds. */
+static int close_what_is_unknown(int mode, bool files)
+{
+	static bool was[MOST_FDS];
+	struct knell_nursery_options options = { .size = sizeof(options),
+						 .flags = mode ? KNELL_NURSERY_WAIT : 0 };
+	struct knell_spawn_options o = { .size = sizeof(o) };
+	const char *argv[] = { "sh", "-c", "read line <gate", NULL };
+	const char *argv_true[] = { "true", NULL };
+	struct knell_nursery *nursery, *other;
+	int mine;
+	char c;
+
+	o.argv = (char *const *)(uintptr_t)argv;
+	if (knell_nursery_open(&nursery, &options) < 0 || knell_spawn(nursery, NULL, &o) < 0)
+		return 1;
+	for (int fd = 3; fd < MOST_FDS; fd++)
+		was[fd] = fcntl(fd, F_GETFD) >= 0;
+	if (syscall(SYS_close_range, 3, ~0u, 0) < 0)
+		return 2;
+	mine = files ? open("mine", O_RDWR | O_CREAT | O_CLOEXEC, 0600)
+		     : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	for (int fd = 3; fd < MOST_FDS; fd++)
+		was[fd] = fd == mine || (was[fd] && fcntl(mine, F_DUPFD_CLOEXEC, fd) == fd);
+	if (knell_spawn(nursery, NULL, &o) != -EBADF)
+		return 3;
+	knell_nursery_close(nursery);
+	for (int fd = 3; fd < MOST_FDS; fd++) {
+		if (was[fd] && fcntl(fd, F_GETFD) < 0)
+			return 4;
+	}
+	if (lseek(mine, 0, SEEK_SET) == 0 && read(mine, &c, 1) == 1)
+		return 5;
+	if (!files && read(mine, &(uint64_t){ 0 }, 8) >= 0)
+		return 5;
+	o.argv = (char *const *)(uintptr_t)argv_true;
+	if (knell_nursery_open(&other, &options) < 0 || knell_spawn(other, NULL, &o) < 0 ||
+	    knell_nursery_drain(other, -1) < 0)
+		return 6;
+	knell_nursery_close(other);
+	return 0;
+}
+
+START_TEST(descriptors_are_closed_behind_its_back)
+{
+	int cpus[2], gate, status;
+	pid_t pid;
+
+	two_cpus(cpus);
+	move_to(cpus[0]); /* another home has descriptors of its own */
+	ck_assert_int_eq(mkfifo("gate", 0600), 0);
+	gate = open("gate", O_RDWR | O_CLOEXEC);
+	ck_assert_int_ge(gate, 0);
+	pid = fork();
+	if (pid == 0)
+		_exit(close_what_is_unknown(_i % 2, _i / 2));
+	status = await_exit(pid);
+	ck_assert_int_eq(write(gate, "\n", 1), 1);
+	close(gate);
+	ck_assert_int_eq(status, 0);
+}
+END_TEST
+
 void add_helper_tests(Suite *suite)
 {
 	TCase *tcase = test_case(suite, "helpers and reapers", 60);
@@ -680,4 +746,5 @@ void add_helper_tests(Suite *suite)
 	tcase_add_loop_test(tcase, mask_is_followed, 0, MODES);
 	tcase_add_loop_test(tcase, hotplug, 0, MODES);
 	tcase_add_loop_test(tcase, close_while_children_live, 0, MODES);
+	tcase_add_loop_test(tcase, descriptors_are_closed_behind_its_back, 0, 2 * MODES);
 }
