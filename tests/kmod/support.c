@@ -262,6 +262,22 @@ const struct knell_event *heard_of(const struct hearing *hearing, pid_t pid, uns
 	return found;
 }
 
+void heard_gaps(const struct hearing *hearing, uint64_t *births, uint64_t *deaths)
+{
+	size_t i;
+
+	*births = *deaths = 0;
+	for (i = 0; i < hearing->count; i++) {
+		const struct knell_event *event = &hearing->all[i].event;
+
+		if (event->kind != KNELL_GAP)
+			continue;
+		ck_assert_uint_eq(event->u.gap.cause, KNELL_GAP_RESERVE);
+		*births += event->u.gap.births;
+		*deaths += event->u.gap.deaths;
+	}
+}
+
 size_t heard_count(const struct hearing *hearing, unsigned int kind)
 {
 	size_t i, count = 0;

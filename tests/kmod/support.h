@@ -86,6 +86,9 @@ void hearing_end(struct hearing *hearing);
 const struct knell_event *heard_of(const struct hearing *hearing, pid_t pid, unsigned int kind);
 size_t heard_count(const struct hearing *hearing, unsigned int kind);
 
+/* What the gaps of a reserve say in all; fails the test if there are others. */
+void heard_gaps(const struct hearing *hearing, uint64_t *births, uint64_t *deaths);
+
 /*
  * A gate: children read from it and go on when it is opened. They die with the test.
  */

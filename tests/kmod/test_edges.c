@@ -116,16 +116,9 @@ END_TEST
 
 static void count(const struct hearing *hearing, uint64_t *births, uint64_t *deaths)
 {
-	size_t i;
-
-	*births = heard_count(hearing, KNELL_CLONE);
-	*deaths = heard_count(hearing, KNELL_EXIT);
-	for (i = 0; i < hearing->count; i++) {
-		const struct knell_event *event = &hearing->all[i].event;
-
-		*births += event->kind == KNELL_GAP ? event->u.gap.births : 0;
-		*deaths += event->kind == KNELL_GAP ? event->u.gap.deaths : 0;
-	}
+	heard_gaps(hearing, births, deaths);
+	*births += heard_count(hearing, KNELL_CLONE);
+	*deaths += heard_count(hearing, KNELL_EXIT);
 }
 
 /* One line: each makes the next; the last one makes another when the gate is opened. */

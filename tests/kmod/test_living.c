@@ -162,22 +162,6 @@ START_TEST(only_what_was_asked_for)
 }
 END_TEST
 
-static void add_gaps(const struct hearing *hearing, uint64_t *births, uint64_t *deaths)
-{
-	size_t i;
-
-	*births = *deaths = 0;
-	for (i = 0; i < hearing->count; i++) {
-		const struct knell_gap *gap = &hearing->all[i].event.u.gap;
-
-		if (hearing->all[i].event.kind != KNELL_GAP)
-			continue;
-		ck_assert_uint_eq(gap->cause, KNELL_GAP_RESERVE);
-		*births += gap->births;
-		*deaths += gap->deaths;
-	}
-}
-
 START_TEST(more_than_the_reserve)
 {
 	struct hearing hearing = { .next_seq = 0 };
@@ -191,14 +175,14 @@ START_TEST(more_than_the_reserve)
 	ck_assert_int_eq(session_watch(session, root, KNELL_KMOD_SUBTREE, EXITS | CLONES, 1, 10),
 			 0);
 	drain(&hearing, session);
-	add_gaps(&hearing, &births, &deaths);
+	heard_gaps(&hearing, &births, &deaths);
 	ck_assert_uint_eq(heard_count(&hearing, KNELL_CLONE), 10);
 	ck_assert_uint_eq(births, 29);
 	ck_assert_uint_eq(deaths, 0);
 	gate_open(&gate);
 	reap(root);
 	drain(&hearing, session);
-	add_gaps(&hearing, &births, &deaths);
+	heard_gaps(&hearing, &births, &deaths);
 	ck_assert_uint_eq(heard_count(&hearing, KNELL_EXIT), 11);
 	ck_assert_uint_eq(births, 29);
 	ck_assert_uint_eq(deaths, 29);
@@ -488,7 +472,7 @@ START_TEST(everybody_beyond_the_reserve)
 	for (i = 0; i < 200; i++)
 		reap(pids[i]);
 	drain(&hearing, session);
-	add_gaps(&hearing, &births, &deaths);
+	heard_gaps(&hearing, &births, &deaths);
 	/* Threads of the kernel come and go by themselves. */
 	ck_assert_uint_ge(births + heard_count(&hearing, KNELL_CLONE) + 5, before + 100);
 	ck_assert_uint_le(births + heard_count(&hearing, KNELL_CLONE), after + 100 + 5);

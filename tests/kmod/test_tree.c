@@ -125,23 +125,6 @@ START_TEST(a_tree_is_told_in_order)
 }
 END_TEST
 
-/* What the gaps of a reserve say in all. */
-static void add_gaps(const struct hearing *hearing, uint64_t *births, uint64_t *deaths)
-{
-	size_t i;
-
-	*births = *deaths = 0;
-	for (i = 0; i < hearing->count; i++) {
-		const struct knell_event *event = &hearing->all[i].event;
-
-		if (event->kind != KNELL_GAP)
-			continue;
-		ck_assert_uint_eq(event->u.gap.cause, KNELL_GAP_RESERVE);
-		*births += event->u.gap.births;
-		*deaths += event->u.gap.deaths;
-	}
-}
-
 /* Children that all live at the same time, then die; those beyond the reserve are counted. */
 START_TEST(beyond_the_reserve)
 {
@@ -175,7 +158,7 @@ START_TEST(beyond_the_reserve)
 	/* Grandchildren are nobody's to wait for; they end soon. */
 	for (i = 0; i < 300; i++) {
 		hear(&hearing, session, 100);
-		add_gaps(&hearing, &births, &deaths);
+		heard_gaps(&hearing, &births, &deaths);
 		if (births + heard_count(&hearing, KNELL_INIT) == 110 &&
 		    deaths + heard_count(&hearing, KNELL_EXIT) == 111)
 			break;
