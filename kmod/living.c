@@ -120,8 +120,8 @@ static bool take_in_one(struct knell_root *root, struct task_struct *task, const
  * among all tasks before task_newtask tells of it, with locked instructions in between, so either
  * the probe sees what we stored before we looked, or we see the task. While it is new the probe may
  * still come: then it is left to it, and looked at again if it was begun before what is stored now.
- * Not for ever: fork(2) may wait for memory that a program of somebody else gives it.
- * A pass that finds nobody new is the last one. Who was reparented away before is not found.
+ * Not for ever: fork(2) may wait for memory that a program of somebody else gives it. A pass that
+ * finds nobody new is the last one. Who was reparented away before is not found.
  */
 void knell_root_take_in(struct knell_root *root)
 {

@@ -158,8 +158,7 @@ bool nest_kill(int pidfd);
 /* Closes the pidfd of a child, and gives its number back. */
 void nest_close_pidfd(int pidfd, bool moved);
 
-/* Who knows that the application has closed pidfds of ours: later children inherit what is there.
- */
+/* For who knows that the application has closed pidfds of ours: children inherit what is there. */
 void nest_forget_numbers(void);
 
 /* Waits for a dead child. Its status, or NEST_STATUS_*. */
